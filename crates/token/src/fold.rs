@@ -1,0 +1,190 @@
+//! The native decision: all caveats of a chain folded into one small record.
+//!
+//! It decides exactly what the reference Datalog decides (the oracle test holds
+//! the two against each other); it is compiled once for a token and a catalog.
+
+use std::collections::BTreeSet;
+
+use crate::catalog::{Catalog, Requirement, ScopeBits};
+use crate::caveat::{Caveat, PathPrefix};
+use crate::denial::Denial;
+use crate::id::DeviceId;
+use crate::profile::ChainProfile;
+use crate::scope::ScopeSet;
+use crate::time::Timestamp;
+
+/// What is stated about a request: one fact of each kind at most.
+///
+/// A fact that is not stated fails every caveat on it. Proxied HTTP states
+/// `method` and `path`; hardtack's own API `operation` too; a WebSocket frame
+/// states `operation` only.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The present time.
+    pub now: Timestamp,
+    /// The origin that this verifier is.
+    pub audience: &'a str,
+    /// The device whose key was proven with this very request.
+    pub holder: Option<DeviceId>,
+    /// The HTTP method; `WEBSOCKET` for an upgrade.
+    pub method: Option<&'a str>,
+    /// The canonical path, without the query.
+    pub path: Option<&'a str>,
+    /// The name of the RPC method.
+    pub operation: Option<&'a str>,
+}
+
+/// A token compiled against one catalog.
+#[derive(Debug)]
+pub(crate) struct Folded {
+    /// What every block gives: the `AND` of their closures.
+    bits: ScopeBits,
+    /// Whether every block by itself gives some scope.
+    each_gives_some: bool,
+    not_after: Timestamp,
+    audience: Limit<Box<str>>,
+    holder: Limit<DeviceId>,
+    methods: Option<BTreeSet<String>>,
+    paths: Vec<PathPrefix>,
+    operations: Option<BTreeSet<String>>,
+}
+
+/// What several caveats on one value leave of it.
+#[derive(Debug)]
+enum Limit<T> {
+    Any,
+    Only(T),
+    /// The caveats contradict each other.
+    Nothing,
+}
+
+impl Folded {
+    pub(crate) fn new(chain: &ChainProfile, catalog: &Catalog) -> Self {
+        let mut bits = catalog.all_bits();
+        let mut each_gives_some = true;
+        for set in chain.scope_sets() {
+            let closure = catalog.closure(set);
+            each_gives_some &= !closure.is_empty();
+            bits.intersect(&closure);
+        }
+        let mut folded = Self {
+            bits,
+            each_gives_some,
+            not_after: chain.expires_at().unwrap_or(Timestamp::MAX),
+            audience: Limit::Any,
+            holder: Limit::Any,
+            methods: None,
+            paths: Vec::new(),
+            operations: None,
+        };
+        if let Some(session) = &chain.session {
+            folded.audience = Limit::Only(session.audience.as_str().into());
+        }
+        for caveat in chain.own_caveats() {
+            folded.narrow(caveat);
+        }
+        folded
+    }
+
+    fn narrow(&mut self, caveat: &Caveat) {
+        match caveat {
+            // Folded above, from every block.
+            Caveat::Scopes(_) | Caveat::NotAfter(_) => {}
+            Caveat::Audience(origins) => {
+                let kept = matches!(&self.audience, Limit::Only(a) if origins.contains(&**a));
+                if !kept {
+                    self.audience = Limit::Nothing;
+                }
+            }
+            Caveat::Holder(device) => {
+                self.holder = match &self.holder {
+                    Limit::Any => Limit::Only(*device),
+                    Limit::Only(before) if before == device => Limit::Only(*device),
+                    Limit::Only(_) | Limit::Nothing => Limit::Nothing,
+                }
+            }
+            Caveat::Method(methods) => intersect(&mut self.methods, methods),
+            Caveat::Path(prefix) => self.paths.push(prefix.clone()),
+            Caveat::Operation(names) => intersect(&mut self.operations, names),
+        }
+    }
+
+    /// Time, holder and audience: whether this is a live credential for this
+    /// verifier at all.
+    pub(crate) fn authenticate(&self, request: &Request<'_>) -> Result<(), Denial> {
+        if request.now >= self.not_after {
+            return Err(Denial::Expired(self.not_after));
+        }
+        let held = match (&self.holder, request.holder) {
+            (Limit::Any, _) => true,
+            (Limit::Only(bound), Some(proven)) => *bound == proven,
+            (Limit::Only(_), None) | (Limit::Nothing, _) => false,
+        };
+        if !held {
+            return Err(Denial::WrongHolder);
+        }
+        match &self.audience {
+            Limit::Only(audience) if **audience == *request.audience => Ok(()),
+            Limit::Only(_) | Limit::Any | Limit::Nothing => Err(Denial::WrongAudience {
+                stated: request.audience.to_owned(),
+            }),
+        }
+    }
+
+    /// Method, path, operation and scopes: whether it allows this request.
+    pub(crate) fn clear(
+        &self,
+        request: &Request<'_>,
+        required: &[Requirement],
+        catalog: &Catalog,
+        chain: &ChainProfile,
+    ) -> Result<(), Denial> {
+        if !admits(self.methods.as_ref(), request.method) {
+            return Err(Denial::CaveatMethod);
+        }
+        let below = |path: &str| self.paths.iter().all(|prefix| prefix.admits(path));
+        if !self.paths.is_empty() && !request.path.is_some_and(below) {
+            return Err(Denial::CaveatPath);
+        }
+        if !admits(self.operations.as_ref(), request.operation) {
+            return Err(Denial::CaveatOperation);
+        }
+        let met = |r: &Requirement| catalog.meets(&self.bits, *r);
+        if self.each_gives_some && required.iter().all(met) {
+            return Ok(());
+        }
+        Err(Denial::InsufficientScope {
+            required: required.iter().map(|r| catalog.scope_of(*r)).collect(),
+            held: self.summary(catalog, chain),
+        })
+    }
+
+    pub(crate) const fn bits(&self) -> &ScopeBits {
+        &self.bits
+    }
+
+    pub(crate) const fn bound_to_holder(&self) -> bool {
+        !matches!(self.holder, Limit::Any)
+    }
+
+    /// The effective scopes in the token's own words.
+    pub(crate) fn summary(&self, catalog: &Catalog, chain: &ChainProfile) -> ScopeSet {
+        let named = chain.scope_sets().flat_map(ScopeSet::iter).cloned();
+        catalog.summary(&self.bits, &named.collect())
+    }
+}
+
+fn intersect(limit: &mut Option<BTreeSet<String>>, set: &BTreeSet<String>) {
+    match limit {
+        None => *limit = Some(set.clone()),
+        Some(kept) => kept.retain(|value| set.contains(value)),
+    }
+}
+
+fn admits(limit: Option<&BTreeSet<String>>, stated: Option<&str>) -> bool {
+    match (limit, stated) {
+        (None, _) => true,
+        (Some(set), Some(value)) => set.contains(value),
+        (Some(_), None) => false,
+    }
+}

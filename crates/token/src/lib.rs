@@ -1,0 +1,61 @@
+//! Biscuit tokens of the hardtack profile: mint, attest, narrow, verify.
+//!
+//! A token is the sequence `A G+ (S H*)?`: an **authority** block signed by the
+//! root key, **grants** and at most one **session** attested by the authority,
+//! and **holder's** blocks that anybody may add offline with any Biscuit
+//! library. All of them only narrow. A token outside this closed grammar is
+//! refused before any Datalog is run; what it allows is decided natively, and
+//! the Datalog of the profile remains the specification that tests hold it to.
+//!
+//! The types follow the way of a token:
+//!
+//! ```text
+//! TokenText ──▶ Untrusted ──▶ Verified ──▶ Access ──▶ Authenticated ──▶ Permit
+//!   length      container,    signatures   session    time, holder,     scopes and
+//!               keys known,                names the  audience          other caveats
+//!               profile                    last grant,
+//!                                          revocation
+//! ```
+//!
+//! This crate knows no database, no HTTP server and no command line. Time and
+//! randomness are parameters.
+
+mod cache;
+mod catalog;
+mod caveat;
+mod chain;
+mod container;
+mod denial;
+pub mod dpop;
+mod fold;
+mod id;
+pub mod jws;
+mod keys;
+mod mint;
+mod origin;
+mod profile;
+mod revocation;
+mod scope;
+mod signature;
+mod symbols;
+mod text;
+mod time;
+mod verify;
+
+pub use catalog::{
+    Catalog, CatalogBuilder, CatalogError, Declared, Implied, Requirement, ScopeBits,
+};
+pub use caveat::{Caveat, PathPrefix};
+pub use chain::{Chain, ChainError, NewSession, attenuate};
+pub use denial::{Denial, DenialKind, OutsideProfile};
+pub use fold::Request;
+pub use id::{AuthorityId, DeviceId, GrantId, InvalidId, Role, RootKeyId, ServiceName, SessionId};
+pub use keys::{AttestationKey, KeyRing, KeyState, PublicKey};
+pub use mint::{RootKey, RootToken};
+pub use origin::Origin;
+pub use profile::{ChainProfile, Grant, MAX_GRANTS, MAX_HOLDER_BLOCKS, Profile, Session, Subject};
+pub use revocation::{End, Ended, Revocations};
+pub use scope::{Scope, ScopeSet};
+pub use text::{MAX_TEXT, TokenText};
+pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use verify::{Access, Authenticated, Permit, Untrusted, Verified, Verifier};

@@ -1,0 +1,383 @@
+//! From a text to a permit: `TokenText` → [`Untrusted`] → [`Verified`] → [`Permit`].
+//!
+//! Each step is a type, and only the [`Verifier`] makes a permit. What allows
+//! something takes a `Permit`, so that it cannot be reached without a decision.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::cache::TokenCache;
+use crate::catalog::{Catalog, Requirement, ScopeBits};
+use crate::container::Container;
+use crate::denial::Denial;
+use crate::fold::{Folded, Request};
+use crate::id::{DeviceId, GrantId, Role, RootKeyId, ServiceName};
+use crate::keys::KeyRing;
+use crate::profile::{self, ChainProfile, Profile, Session, Subject};
+use crate::revocation::Revocations;
+use crate::scope::ScopeSet;
+use crate::signature;
+use crate::text::TokenText;
+use crate::time::Timestamp;
+
+/// A token that is of the profile and names known keys. Nothing it says is trusted.
+pub struct Untrusted {
+    container: Container,
+    profile: Profile,
+}
+
+/// A token whose signatures fit.
+#[derive(Debug)]
+pub struct Verified {
+    profile: Profile,
+    root_key_id: RootKeyId,
+}
+
+/// An access token that is verified, activated and compiled against a catalog.
+#[derive(Debug)]
+pub struct Access {
+    chain: Box<ChainProfile>,
+    session: Session,
+    folded: Folded,
+    catalog: Arc<Catalog>,
+    /// The generation of the keys it was verified under.
+    generation: u64,
+}
+
+/// A live credential for this verifier; what it allows is not decided yet.
+#[derive(Clone, Debug)]
+pub struct Authenticated(Arc<Access>);
+
+/// The right to do one request. Only a positive decision makes one.
+#[derive(Clone, Debug)]
+pub struct Permit(Arc<Access>);
+
+/// Decides on tokens by the keys and the revocations it is fed.
+///
+/// The catalog comes with each question, since it is part of the policy that
+/// the caller decides by: one decision never mixes two policies.
+#[derive(Debug)]
+pub struct Verifier {
+    trust: ArcSwap<Trust>,
+    revocations: Arc<Revocations>,
+    cache: TokenCache,
+}
+
+#[derive(Debug)]
+struct Trust {
+    keys: Arc<KeyRing>,
+    /// Raised with each change of keys: what was verified under other keys is not used.
+    generation: u64,
+}
+
+impl Untrusted {
+    /// Decodes a text and walks its blocks. Costs microseconds, whatever the text.
+    pub fn read(text: &TokenText, keys: &KeyRing) -> Result<Self, Denial> {
+        Self::read_any_key(text, |container| signature::known_keys(container, keys))
+    }
+
+    /// The same without asking whether the keys are known, to show what a token says.
+    pub fn inspect(text: &TokenText) -> Result<Self, Denial> {
+        Self::read_any_key(text, |_| Ok(()))
+    }
+
+    fn read_any_key(
+        text: &TokenText,
+        check_keys: impl FnOnce(&Container) -> Result<(), Denial>,
+    ) -> Result<Self, Denial> {
+        let container = Container::decode(&text.decode()?)?;
+        check_keys(&container)?;
+        if !container.canonical {
+            return Err(Denial::Malformed("its container is not canonical"));
+        }
+        let profile = profile::walk(&container)?;
+        if let Profile::Chain(chain) = &profile
+            && chain.session.is_none()
+            && !container.proof.is_sealed()
+        {
+            let why = "a chain without a session must be sealed";
+            return Err(Denial::outside(container.blocks.len() - 1, why));
+        }
+        Ok(Self { container, profile })
+    }
+
+    /// Checks the signatures.
+    pub fn verify(self, keys: &KeyRing) -> Result<Verified, Denial> {
+        signature::verify(&self.container, keys)?;
+        Ok(Verified {
+            profile: self.profile,
+            root_key_id: self.container.root_key_id,
+        })
+    }
+
+    /// What the token claims.
+    #[must_use]
+    pub const fn claims(&self) -> &Profile {
+        &self.profile
+    }
+}
+
+impl fmt::Debug for Untrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Untrusted").field(&self.profile).finish()
+    }
+}
+
+impl Verified {
+    /// What the token says.
+    #[must_use]
+    pub const fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// The root key that signed it.
+    #[must_use]
+    pub const fn root_key_id(&self) -> RootKeyId {
+        self.root_key_id
+    }
+
+    /// The chain and its session, if the token was activated for its last grant.
+    fn into_activated(self) -> Result<(Box<ChainProfile>, Session), Denial> {
+        match self.profile {
+            Profile::Root(_) => Err(Denial::RootTokenNotAccepted),
+            Profile::Chain(chain) => match chain.session.clone() {
+                None => Err(Denial::GrantNotAccepted),
+                Some(session) if session.grant != chain.leaf().id => Err(Denial::NotActivated),
+                Some(session) => Ok((chain, session)),
+            },
+        }
+    }
+}
+
+impl Verifier {
+    /// A verifier that trusts `keys`. It denies until `revocations` have been
+    /// read once. At most `cache_bytes` go to tokens that were verified lately.
+    #[must_use]
+    pub fn new(keys: KeyRing, revocations: Arc<Revocations>, cache_bytes: u64) -> Self {
+        Self {
+            trust: ArcSwap::from_pointee(Trust {
+                keys: Arc::new(keys),
+                generation: 0,
+            }),
+            revocations,
+            cache: TokenCache::new(cache_bytes),
+        }
+    }
+
+    /// Puts other keys in force for the next decision.
+    pub fn set_keys(&self, keys: KeyRing) {
+        let keys = Arc::new(keys);
+        self.trust.rcu(|old| Trust {
+            keys: Arc::clone(&keys),
+            generation: old.generation + 1,
+        });
+    }
+
+    /// The keys in force.
+    #[must_use]
+    pub fn keys(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.trust.load().keys)
+    }
+
+    /// The revocations it decides by.
+    #[must_use]
+    pub const fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    /// Takes an access token as far as it goes without a request: decoded, of
+    /// the profile, signed, activated and not revoked.
+    pub fn verify(
+        &self,
+        text: &str,
+        catalog: &Arc<Catalog>,
+        now: Timestamp,
+    ) -> Result<Arc<Access>, Denial> {
+        let trust = self.trust.load();
+        let access = match self.cache.get(text) {
+            Some(access) if access.generation == trust.generation => {
+                if access.catalog.generation() == catalog.generation() {
+                    access
+                } else {
+                    self.keep(text, access.recompiled(catalog))
+                }
+            }
+            Some(_) | None => self.verify_cold(text, catalog, &trust)?,
+        };
+        self.revocations.check(&access.chain, now)?;
+        Ok(access)
+    }
+
+    /// [`Verifier::verify`], then time, holder and audience.
+    pub fn authenticate(
+        &self,
+        text: &str,
+        catalog: &Arc<Catalog>,
+        request: &Request<'_>,
+    ) -> Result<Authenticated, Denial> {
+        let access = self.verify(text, catalog, request.now)?;
+        access.folded.authenticate(request)?;
+        Ok(Authenticated(access))
+    }
+
+    /// The whole decision. With no required scope, every block must still give some.
+    pub fn authorize(
+        &self,
+        text: &str,
+        catalog: &Arc<Catalog>,
+        request: &Request<'_>,
+        required: &[Requirement],
+    ) -> Result<Permit, Denial> {
+        self.authenticate(text, catalog, request)?
+            .authorize(request, required)
+    }
+
+    fn verify_cold(
+        &self,
+        text: &str,
+        catalog: &Arc<Catalog>,
+        trust: &Trust,
+    ) -> Result<Arc<Access>, Denial> {
+        let token = TokenText::new(text)?;
+        let untrusted = Untrusted::read(&token, &trust.keys)?;
+        // SECURITY: the root token is refused by its form alone. Nothing here
+        // ever says whether one is genuine.
+        if matches!(untrusted.claims(), Profile::Root(_)) {
+            return Err(Denial::RootTokenNotAccepted);
+        }
+        let (chain, session) = untrusted.verify(&trust.keys)?.into_activated()?;
+        let access = Access {
+            folded: Folded::new(&chain, catalog),
+            catalog: Arc::clone(catalog),
+            generation: trust.generation,
+            chain,
+            session,
+        };
+        Ok(self.keep(text, access))
+    }
+
+    fn keep(&self, text: &str, access: Access) -> Arc<Access> {
+        let access = Arc::new(access);
+        self.cache.insert(text, &access);
+        access
+    }
+}
+
+impl Authenticated {
+    /// Method, path, operation and scopes.
+    pub fn authorize(
+        self,
+        request: &Request<'_>,
+        required: &[Requirement],
+    ) -> Result<Permit, Denial> {
+        let Access {
+            folded,
+            catalog,
+            chain,
+            ..
+        } = &*self.0;
+        folded.clear(request, required, catalog, chain)?;
+        Ok(Permit(self.0))
+    }
+
+    /// The token.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.0
+    }
+}
+
+impl Permit {
+    /// The token that gave it.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.0
+    }
+}
+
+impl Access {
+    /// The chain of the token.
+    #[must_use]
+    pub fn chain(&self) -> &ChainProfile {
+        &self.chain
+    }
+
+    /// Its session.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The grant it speaks for.
+    #[must_use]
+    pub fn grant_id(&self) -> GrantId {
+        self.chain.leaf().id
+    }
+
+    /// The role of that grant.
+    #[must_use]
+    pub fn role(&self) -> &Role {
+        &self.chain.leaf().role
+    }
+
+    /// The device it speaks for, if it is a device's.
+    #[must_use]
+    pub fn device(&self) -> Option<DeviceId> {
+        match &self.chain.leaf().subject {
+            Subject::Device(id) => Some(*id),
+            Subject::Service(_) => None,
+        }
+    }
+
+    /// The service it speaks for, if it is a service's.
+    #[must_use]
+    pub fn service(&self) -> Option<&ServiceName> {
+        match &self.chain.leaf().subject {
+            Subject::Device(_) => None,
+            Subject::Service(name) => Some(name),
+        }
+    }
+
+    /// The earliest end of any of its blocks.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.chain.expires_at().unwrap_or(self.session.not_after)
+    }
+
+    /// Whether it can be used only with proof of a key.
+    #[must_use]
+    pub const fn bound_to_holder(&self) -> bool {
+        self.folded.bound_to_holder()
+    }
+
+    /// What it gives, as bits of its catalog.
+    #[must_use]
+    pub const fn scope_bits(&self) -> &ScopeBits {
+        self.folded.bits()
+    }
+
+    /// What it gives by name, implications expanded.
+    #[must_use]
+    pub fn effective_scopes(&self) -> ScopeSet {
+        self.catalog.names(self.folded.bits())
+    }
+
+    /// What it gives in the token's own words.
+    #[must_use]
+    pub fn scopes(&self) -> ScopeSet {
+        self.folded.summary(&self.catalog, &self.chain)
+    }
+
+    /// The same token under another catalog; its signatures need no second look.
+    fn recompiled(&self, catalog: &Arc<Catalog>) -> Self {
+        Self {
+            folded: Folded::new(&self.chain, catalog),
+            catalog: Arc::clone(catalog),
+            generation: self.generation,
+            chain: self.chain.clone(),
+            session: self.session.clone(),
+        }
+    }
+}

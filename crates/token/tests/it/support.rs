@@ -1,0 +1,313 @@
+//! A small authority in memory, and the reference Datalog to hold it against.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use biscuit_auth::builder::{Term, date, fact, string};
+use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit};
+use hardtack_token::{
+    AttestationKey, AuthorityId, Catalog, Caveat, Chain, DeviceId, Grant, GrantId, Implied,
+    KeyRing, KeyState, NewSession, PathPrefix, PublicKey, Request, Requirement, Revocations, Role,
+    RootKey, RootKeyId, Scope, ScopeSet, SessionId, Subject, Timestamp, TokenText, Verifier,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use uuid::Uuid;
+
+pub(crate) const NOW: Timestamp = Timestamp::from_unix(1_796_083_200);
+pub(crate) const GATEWAY: &str = "http://gw.example";
+pub(crate) const BOUND: u64 = 5;
+
+pub(crate) struct World {
+    pub(crate) root: RootKey,
+    pub(crate) key: AttestationKey,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) revocations: Arc<Revocations>,
+    pub(crate) verifier: Verifier,
+    pub(crate) rng: StdRng,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let root = RootKey::generate(RootKeyId::new(1), &mut rng);
+        let key = AttestationKey::generate(&mut rng);
+        let keys = KeyRing::new()
+            .with_root(root.id(), root.public().unwrap(), KeyState::Active)
+            .with_attestation(key.public().unwrap(), KeyState::Active);
+        let revocations = Arc::new(Revocations::new(BOUND));
+        revocations.confirm(NOW);
+        Self {
+            root,
+            key,
+            catalog: operator_catalog(),
+            verifier: Verifier::new(keys, Arc::clone(&revocations), 1 << 20),
+            revocations,
+            rng,
+        }
+    }
+
+    pub(crate) fn uuid(&mut self) -> Uuid {
+        Uuid::from_u128(self.rng.r#gen())
+    }
+
+    pub(crate) fn authority(&mut self, scopes: &str) -> Chain {
+        let id = AuthorityId::from_uuid(self.uuid());
+        self.root
+            .mint_authority(id, &set(scopes), &mut self.rng)
+            .unwrap()
+    }
+
+    pub(crate) fn grant(&mut self, parent: &Chain, device: DeviceId, scopes: &str) -> Chain {
+        let grant = self.plain_grant(device, scopes);
+        self.append(parent, &grant)
+    }
+
+    pub(crate) fn plain_grant(&mut self, device: DeviceId, scopes: &str) -> Grant {
+        Grant {
+            id: GrantId::from_uuid(self.uuid()),
+            subject: Subject::Device(device),
+            role: "operator".parse::<Role>().unwrap(),
+            scopes: set(scopes),
+            not_after: None,
+        }
+    }
+
+    pub(crate) fn append(&mut self, parent: &Chain, grant: &Grant) -> Chain {
+        parent
+            .append_grant(grant, &self.key, &mut self.rng)
+            .unwrap()
+    }
+
+    pub(crate) fn session(&mut self, chain: &Chain, caveats: Vec<Caveat>) -> TokenText {
+        let session = NewSession {
+            id: SessionId::from_uuid(self.uuid()),
+            audience: GATEWAY.to_owned(),
+            not_after: NOW.plus(900),
+            caveats,
+        };
+        chain
+            .append_session(&session, &self.key, &mut self.rng)
+            .unwrap()
+    }
+
+    pub(crate) fn requirement(&self, scope: &str) -> Requirement {
+        self.catalog.require(&scope.parse().unwrap()).unwrap()
+    }
+
+    /// The decision on a GET of `/api/x` that needs `scope`: `ok` or the refusal's code.
+    pub(crate) fn decide(&self, token: &TokenText, scope: &str) -> &'static str {
+        self.decide_request(token, &get("/api/x"), &[self.requirement(scope)])
+    }
+
+    pub(crate) fn decide_request(
+        &self,
+        token: &TokenText,
+        request: &Request<'_>,
+        required: &[Requirement],
+    ) -> &'static str {
+        let decision = self
+            .verifier
+            .authorize(token.expose(), &self.catalog, request, required);
+        decision.map_or_else(|denial| denial.code(), |_| "ok")
+    }
+}
+
+pub(crate) fn operator_catalog() -> Arc<Catalog> {
+    let mut builder = Catalog::builder();
+    for name in ["admin", "approvals", "pairing", "read", "write"] {
+        let scope = format!("operator.{name}").parse().unwrap();
+        builder.scope(scope, name).unwrap();
+    }
+    builder.implies(
+        "operator.write".parse().unwrap(),
+        Implied::Scope("operator.read".parse().unwrap()),
+    );
+    builder.implies(
+        "operator.admin".parse().unwrap(),
+        Implied::Under("operator".to_owned()),
+    );
+    Arc::new(builder.build().unwrap())
+}
+
+pub(crate) fn get(path: &str) -> Request<'_> {
+    Request {
+        now: NOW,
+        audience: GATEWAY,
+        holder: None,
+        method: Some("GET"),
+        path: Some(path),
+        operation: None,
+    }
+}
+
+pub(crate) fn device(n: u8) -> DeviceId {
+    DeviceId::from_bytes([n; 32])
+}
+
+pub(crate) fn set(text: &str) -> ScopeSet {
+    text.parse().unwrap()
+}
+
+pub(crate) fn strings(values: &[&str]) -> std::collections::BTreeSet<String> {
+    values.iter().map(|v| (*v).to_owned()).collect()
+}
+
+pub(crate) fn below(prefix: &str) -> Caveat {
+    Caveat::Path(PathPrefix::new(prefix).unwrap())
+}
+
+/// A token as the stock crate holds it, unverified, to be tampered with.
+pub(crate) fn stock(token: &TokenText) -> biscuit_auth::UnverifiedBiscuit {
+    biscuit_auth::UnverifiedBiscuit::from_base64(token.expose()).unwrap()
+}
+
+pub(crate) fn stock_key(key: &PublicKey) -> biscuit_auth::PublicKey {
+    biscuit_auth::PublicKey::from_bytes(key.as_bytes(), biscuit_auth::Algorithm::Ed25519).unwrap()
+}
+
+/// What the reference Datalog of the profile says, run by biscuit-auth with
+/// limits that never bite on tokens of the profile.
+pub(crate) fn oracle(
+    token: &TokenText,
+    root: &PublicKey,
+    attestation: &PublicKey,
+    leaf: GrantId,
+    catalog: &Catalog,
+    request: &Request<'_>,
+    required: &[Requirement],
+) -> bool {
+    let Ok(biscuit) = Biscuit::from_base64(token.expose(), stock_key(root)) else {
+        return false;
+    };
+    let every_scope = || {
+        let declared = catalog.declared().iter().map(|d| d.scope.clone());
+        declared.chain([Scope::all()]).collect::<ScopeSet>()
+    };
+    let evaluations: Vec<ScopeSet> = if required.is_empty() {
+        vec![every_scope()]
+    } else {
+        required.iter().map(|r| catalog.satisfying(*r)).collect()
+    };
+    evaluations.iter().all(|accepts| {
+        let mut builder = AuthorizerBuilder::new()
+            .set_limits(AuthorizerLimits {
+                max_facts: 10_000,
+                max_iterations: 1_000,
+                max_time: Duration::from_secs(20),
+            })
+            .code(format!(
+                "check if scope($s), accepts($s);
+                 allow if leaf($g), session($g, $n) trusting {attestation};
+                 deny if true;"
+            ))
+            .unwrap();
+        let mut state = |name: &str, term: Term| {
+            builder = std::mem::take(&mut builder)
+                .fact(fact(name, &[term]))
+                .unwrap();
+        };
+        let epoch = std::time::UNIX_EPOCH;
+        state(
+            "time",
+            date(&(epoch + Duration::from_secs(request.now.unix()))),
+        );
+        state("audience", string(request.audience));
+        state("leaf", string(&leaf.to_string()));
+        if let Some(device) = request.holder {
+            state("holder", string(&device.to_string()));
+        }
+        if let Some(method) = request.method {
+            state("method", string(method));
+        }
+        if let Some(path) = request.path {
+            let slash = if path.ends_with('/') { "" } else { "/" };
+            state("path", string(&format!("{path}{slash}")));
+        }
+        if let Some(operation) = request.operation {
+            state("operation", string(operation));
+        }
+        for scope in accepts.iter() {
+            state("accepts", string(scope.as_str()));
+        }
+        builder.build(&biscuit).unwrap().authorize().is_ok()
+    })
+}
+
+/// A session on top of `chain` that names the leaf of `other`. The authority's
+/// own code cannot make one, so the attestation key is used by hand.
+pub(crate) fn session_naming(
+    world: &mut World,
+    chain: &Chain,
+    other: &Chain,
+    session: &NewSession,
+) -> TokenText {
+    let named = other.profile().unwrap().leaf().id;
+    let mut code = format!(
+        r#"session("{named}", "{}");
+           check if audience($a), {{"{}"}}.contains($a);
+           check if time($t), $t < {};"#,
+        session.id, session.audience, session.not_after
+    );
+    for caveat in &session.caveats {
+        code.push_str(&datalog(caveat));
+    }
+    attest_by_hand(world, chain.to_stored(), &code)
+}
+
+/// The caveat as the profile's documentation writes it.
+pub(crate) fn datalog(caveat: &Caveat) -> String {
+    let listed = |values: Vec<String>| {
+        let quoted: Vec<_> = values.iter().map(|v| format!("{v:?}")).collect();
+        // The empty set is written `{,}`: `{}` is the empty map.
+        if quoted.is_empty() {
+            "{,}".to_owned()
+        } else {
+            format!("{{{}}}", quoted.join(", "))
+        }
+    };
+    let strings =
+        |values: &std::collections::BTreeSet<String>| listed(values.iter().cloned().collect());
+    match caveat {
+        Caveat::Scopes(set) => {
+            format!(
+                "check if accepts($s), {}.contains($s);",
+                listed(set.to_strings())
+            )
+        }
+        Caveat::NotAfter(end) => format!("check if time($t), $t < {end};"),
+        Caveat::Audience(set) => format!("check if audience($a), {}.contains($a);", strings(set)),
+        Caveat::Holder(device) => format!("check if holder(\"{device}\");"),
+        Caveat::Method(set) => format!("check if method($m), {}.contains($m);", strings(set)),
+        Caveat::Path(prefix) => {
+            format!("check if path($p), $p.starts_with({:?});", prefix.as_str())
+        }
+        Caveat::Operation(set) => format!("check if operation($o), {}.contains($o);", strings(set)),
+    }
+}
+
+/// Attests any block on any open token, with the authority's key.
+pub(crate) fn attest_by_hand(world: &mut World, open: &[u8], code: &str) -> TokenText {
+    use base64::Engine;
+
+    let secret: [u8; 32] = world.key.secret().as_slice().try_into().unwrap();
+    let private =
+        biscuit_auth::PrivateKey::from_bytes(&secret, biscuit_auth::Algorithm::Ed25519).unwrap();
+    let token = biscuit_auth::UnverifiedBiscuit::from(open).unwrap();
+    let block = biscuit_auth::BlockBuilder::new().code(code).unwrap();
+    let attested = token
+        .third_party_request()
+        .unwrap()
+        .create_block(&private, block)
+        .unwrap();
+    let next = next_key(world);
+    let token = token
+        .append_third_party_with_keypair(&attested.serialize().unwrap(), next)
+        .unwrap();
+    let bytes = token.to_vec().unwrap();
+    TokenText::new(base64::engine::general_purpose::URL_SAFE.encode(bytes)).unwrap()
+}
+
+pub(crate) fn next_key(world: &mut World) -> biscuit_auth::KeyPair {
+    biscuit_auth::KeyPair::new_with_rng(biscuit_auth::Algorithm::Ed25519, &mut world.rng)
+}
