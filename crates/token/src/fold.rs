@@ -60,16 +60,10 @@ enum Limit<T> {
 
 impl Folded {
     pub(crate) fn new(chain: &ChainProfile, catalog: &Catalog) -> Self {
-        let mut bits = catalog.all_bits();
-        let mut each_gives_some = true;
-        for set in chain.scope_sets() {
-            let closure = catalog.closure(set);
-            each_gives_some &= !closure.is_empty();
-            bits.intersect(&closure);
-        }
+        let gives_some = |set: &ScopeSet| !catalog.closure(set).is_empty();
         let mut folded = Self {
-            bits,
-            each_gives_some,
+            bits: chain.effective(catalog),
+            each_gives_some: chain.scope_sets().all(gives_some),
             not_after: chain.expires_at().unwrap_or(Timestamp::MAX),
             audience: Limit::Any,
             holder: Limit::Any,
@@ -112,22 +106,28 @@ impl Folded {
     /// Time, holder and audience: whether this is a live credential for this
     /// verifier at all.
     pub(crate) fn authenticate(&self, request: &Request<'_>) -> Result<(), Denial> {
-        if request.now >= self.not_after {
-            return Err(Denial::Expired(self.not_after));
-        }
-        let held = match (&self.holder, request.holder) {
-            (Limit::Any, _) => true,
-            (Limit::Only(bound), Some(proven)) => *bound == proven,
-            (Limit::Only(_), None) | (Limit::Nothing, _) => false,
-        };
-        if !held {
-            return Err(Denial::WrongHolder);
-        }
+        self.check_live(request.now, request.holder)?;
         match &self.audience {
             Limit::Only(audience) if **audience == *request.audience => Ok(()),
             Limit::Only(_) | Limit::Any | Limit::Nothing => Err(Denial::WrongAudience {
                 stated: request.audience.to_owned(),
             }),
+        }
+    }
+
+    /// Time and holder alone.
+    pub(crate) fn check_live(
+        &self,
+        now: Timestamp,
+        holder: Option<DeviceId>,
+    ) -> Result<(), Denial> {
+        if now >= self.not_after {
+            return Err(Denial::Expired(self.not_after));
+        }
+        match (&self.holder, holder) {
+            (Limit::Any, _) => Ok(()),
+            (Limit::Only(bound), Some(proven)) if *bound == proven => Ok(()),
+            (Limit::Only(_), _) | (Limit::Nothing, _) => Err(Denial::WrongHolder),
         }
     }
 
@@ -155,7 +155,7 @@ impl Folded {
         }
         Err(Denial::InsufficientScope {
             required: required.iter().map(|r| catalog.scope_of(*r)).collect(),
-            held: self.summary(catalog, chain),
+            held: chain.scopes_in(catalog),
         })
     }
 
@@ -165,12 +165,6 @@ impl Folded {
 
     pub(crate) const fn bound_to_holder(&self) -> bool {
         !matches!(self.holder, Limit::Any)
-    }
-
-    /// The effective scopes in the token's own words.
-    pub(crate) fn summary(&self, catalog: &Catalog, chain: &ChainProfile) -> ScopeSet {
-        let named = chain.scope_sets().flat_map(ScopeSet::iter).cloned();
-        catalog.summary(&self.bits, &named.collect())
     }
 }
 

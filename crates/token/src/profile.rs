@@ -4,6 +4,7 @@
 use biscuit_auth::format::schema;
 use prost::Message;
 
+use crate::catalog::{Catalog, ScopeBits};
 use crate::caveat::{ALLOWED, Caveat};
 use crate::container::{Container, Payload, SignedBlock};
 use crate::denial::Denial;
@@ -116,6 +117,23 @@ impl ChainProfile {
             | Caveat::Operation(_) => None,
         });
         grants.chain(session).chain(others).min()
+    }
+
+    /// What the chain gives under a catalog: what every block gives.
+    #[must_use]
+    pub fn effective(&self, catalog: &Catalog) -> ScopeBits {
+        let mut bits = catalog.all_bits();
+        for set in self.scope_sets() {
+            bits.intersect(&catalog.closure(set));
+        }
+        bits
+    }
+
+    /// The effective scopes in the chain's own words.
+    #[must_use]
+    pub fn scopes_in(&self, catalog: &Catalog) -> ScopeSet {
+        let named = self.scope_sets().flat_map(ScopeSet::iter).cloned();
+        catalog.summary(&self.effective(catalog), &named.collect())
     }
 
     /// The scope sets that narrow the token, one for each block that has one.
@@ -241,6 +259,10 @@ impl Block {
         if attested && (index == 0 || raw.payload != Payload::V1) {
             return outside("an attested block must be bound to the block before it");
         }
+        // Third-party blocks came with Datalog 3.2: the stock crate reads none before it.
+        if attested && version < 5 {
+            return outside("an attested block's Datalog version is not 5");
+        }
 
         let mut own = Symbols::default();
         let symbols = if attested { &mut own } else { shared };
@@ -266,7 +288,10 @@ impl Block {
 
     fn root_fact(&self) -> Option<String> {
         let found = self.facts.iter().find(|(name, _)| name == "root")?;
-        found.1.first().cloned()
+        match found.1.as_slice() {
+            [id] => Some(id.clone()),
+            _ => None,
+        }
     }
 
     fn names_grant(&self) -> bool {
@@ -283,7 +308,10 @@ impl Block {
         let mut scopes = ScopeSet::new();
         for (name, terms) in &self.facts {
             match (name.as_str(), terms.as_slice()) {
-                ("authority", [text]) if id.is_none() => id = text.parse().ok(),
+                ("authority", [text]) if id.is_none() => match text.parse() {
+                    Ok(parsed) => id = Some(parsed),
+                    Err(_) => return Err(self.outside(FORM)),
+                },
                 ("scope", [text]) => match text.parse() {
                     Ok(scope) => scopes.insert(scope),
                     Err(_) => return Err(self.outside("a scope's name is not a scope's name")),

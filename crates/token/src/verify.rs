@@ -204,7 +204,10 @@ impl Verifier {
                     self.keep(text, access.recompiled(catalog))
                 }
             }
-            Some(_) | None => self.verify_cold(text, catalog, &trust)?,
+            Some(_) | None => {
+                let token = TokenText::new(text)?;
+                self.keep(text, Self::read(&token, catalog, &trust)?)
+            }
         };
         self.revocations.check(&access.chain, now)?;
         Ok(access)
@@ -217,9 +220,21 @@ impl Verifier {
         catalog: &Arc<Catalog>,
         request: &Request<'_>,
     ) -> Result<Authenticated, Denial> {
-        let access = self.verify(text, catalog, request.now)?;
-        access.folded.authenticate(request)?;
-        Ok(Authenticated(access))
+        self.verify(text, catalog, request.now)?
+            .authenticate(request)
+    }
+
+    /// [`Verifier::verify`] for a token that will not be seen again: it takes
+    /// no room among those that were verified lately.
+    pub fn verify_once(
+        &self,
+        text: &TokenText,
+        catalog: &Arc<Catalog>,
+        now: Timestamp,
+    ) -> Result<Arc<Access>, Denial> {
+        let access = Self::read(text, catalog, &self.trust.load())?;
+        self.revocations.check(&access.chain, now)?;
+        Ok(Arc::new(access))
     }
 
     /// The whole decision. With no required scope, every block must still give some.
@@ -234,28 +249,21 @@ impl Verifier {
             .authorize(request, required)
     }
 
-    fn verify_cold(
-        &self,
-        text: &str,
-        catalog: &Arc<Catalog>,
-        trust: &Trust,
-    ) -> Result<Arc<Access>, Denial> {
-        let token = TokenText::new(text)?;
-        let untrusted = Untrusted::read(&token, &trust.keys)?;
+    fn read(token: &TokenText, catalog: &Arc<Catalog>, trust: &Trust) -> Result<Access, Denial> {
+        let untrusted = Untrusted::read(token, &trust.keys)?;
         // SECURITY: the root token is refused by its form alone. Nothing here
         // ever says whether one is genuine.
         if matches!(untrusted.claims(), Profile::Root(_)) {
             return Err(Denial::RootTokenNotAccepted);
         }
         let (chain, session) = untrusted.verify(&trust.keys)?.into_activated()?;
-        let access = Access {
+        Ok(Access {
             folded: Folded::new(&chain, catalog),
             catalog: Arc::clone(catalog),
             generation: trust.generation,
             chain,
             session,
-        };
-        Ok(self.keep(text, access))
+        })
     }
 
     fn keep(&self, text: &str, access: Access) -> Arc<Access> {
@@ -298,6 +306,17 @@ impl Permit {
 }
 
 impl Access {
+    /// Time, holder and audience.
+    pub fn authenticate(self: Arc<Self>, request: &Request<'_>) -> Result<Authenticated, Denial> {
+        self.folded.authenticate(request)?;
+        Ok(Authenticated(self))
+    }
+
+    /// Time and holder, for an authority that narrows a token of any audience.
+    pub fn check_live(&self, now: Timestamp, holder: Option<DeviceId>) -> Result<(), Denial> {
+        self.folded.check_live(now, holder)
+    }
+
     /// The chain of the token.
     #[must_use]
     pub fn chain(&self) -> &ChainProfile {
@@ -367,7 +386,7 @@ impl Access {
     /// What it gives in the token's own words.
     #[must_use]
     pub fn scopes(&self) -> ScopeSet {
-        self.folded.summary(&self.catalog, &self.chain)
+        self.chain.scopes_in(&self.catalog)
     }
 
     /// The same token under another catalog; its signatures need no second look.
