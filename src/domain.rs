@@ -1,0 +1,9 @@
+//! Pure types and state machines: no I/O, no database, no HTTP.
+
+pub mod audit;
+pub mod grant;
+pub mod ids;
+pub mod operation;
+pub mod pairing;
+pub mod policy;
+pub mod user_code;

@@ -1,0 +1,85 @@
+//! hardtack's own operations, whose scopes are policy like everybody's.
+
+/// What a caller of the API wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// List pairing requests.
+    PairingList,
+    /// See one pairing request.
+    PairingShow,
+    /// Approve a pairing request.
+    PairingApprove,
+    /// Reject a pairing request.
+    PairingReject,
+    /// List devices.
+    DevicesList,
+    /// See one device.
+    DevicesShow,
+    /// Revoke a device and all it approved.
+    DevicesRevoke,
+    /// Retire a device; what it approved lives.
+    DevicesRetire,
+    /// Revoke or retire a device that one did not approve.
+    DevicesEndAny,
+    /// Read the audit log.
+    AuditRead,
+    /// Ask who one is.
+    Whoami,
+    /// Read the catalog of scopes.
+    Scopes,
+}
+
+impl Operation {
+    /// Every operation that needs a scope, for the check that the policy names one.
+    pub const WITH_SCOPE: [Self; 10] = [
+        Self::PairingList,
+        Self::PairingShow,
+        Self::PairingApprove,
+        Self::PairingReject,
+        Self::DevicesList,
+        Self::DevicesShow,
+        Self::DevicesRevoke,
+        Self::DevicesRetire,
+        Self::DevicesEndAny,
+        Self::AuditRead,
+    ];
+
+    /// The name under which the policy's `rpc` facts know it, and caveats too.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PairingList => "hardtack.pairing.list",
+            Self::PairingShow => "hardtack.pairing.show",
+            Self::PairingApprove => "hardtack.pairing.approve",
+            Self::PairingReject => "hardtack.pairing.reject",
+            Self::DevicesList => "hardtack.devices.list",
+            Self::DevicesShow => "hardtack.devices.show",
+            Self::DevicesRevoke => "hardtack.devices.revoke",
+            Self::DevicesRetire => "hardtack.devices.retire",
+            Self::DevicesEndAny => "hardtack.devices.end_any",
+            Self::AuditRead => "hardtack.audit.read",
+            Self::Whoami => "hardtack.whoami",
+            Self::Scopes => "hardtack.scopes",
+        }
+    }
+
+    /// Whether it makes or promises authority: then an access token is not
+    /// enough, only a grant with proof of its key or the root token.
+    #[must_use]
+    pub const fn makes_authority(self) -> bool {
+        match self {
+            Self::PairingApprove => true,
+            Self::PairingList
+            | Self::PairingShow
+            | Self::PairingReject
+            | Self::DevicesList
+            | Self::DevicesShow
+            | Self::DevicesRevoke
+            | Self::DevicesRetire
+            | Self::DevicesEndAny
+            | Self::AuditRead
+            | Self::Whoami
+            | Self::Scopes => false,
+        }
+    }
+}
