@@ -1,0 +1,126 @@
+-- One install: the ids, counters and flags that there is one of.
+CREATE TABLE install (
+    id            BIGINT PRIMARY KEY CHECK (id = 1),
+    instance_id   UUID    NOT NULL,
+    key_check     BYTEA    NOT NULL,
+    announced     BOOLEAN NOT NULL,
+    keys_version  BIGINT NOT NULL,
+    feed_seq      BIGINT NOT NULL,
+    audit_seq     BIGINT NOT NULL,
+    audit_hash    BYTEA    NOT NULL,
+    catalog       TEXT    NOT NULL,
+    created_at    BIGINT NOT NULL
+);
+
+-- Root keys. `sealed` is the private key under the root token; NULL once replaced.
+CREATE TABLE root_key (
+    id          BIGINT PRIMARY KEY,
+    public_key  BYTEA    NOT NULL,
+    sealed      BYTEA,
+    state       TEXT    NOT NULL,
+    created_at  BIGINT NOT NULL
+);
+
+-- Attestation keys, wrapped under a key that is derived from the online secret.
+CREATE TABLE attestation_key (
+    id          BIGINT PRIMARY KEY,
+    public_key  BYTEA    NOT NULL,
+    wrapped     BYTEA    NOT NULL,
+    state       TEXT    NOT NULL,
+    created_at  BIGINT NOT NULL
+);
+
+CREATE TABLE pairing_request (
+    id                  UUID    PRIMARY KEY,
+    device_id           BYTEA    NOT NULL,
+    public_key          BYTEA    NOT NULL,
+    role                TEXT    NOT NULL,
+    scopes              TEXT    NOT NULL,
+    name                TEXT    NOT NULL,
+    metadata            TEXT    NOT NULL,
+    user_code           TEXT    NOT NULL,
+    address             TEXT    NOT NULL,
+    status              TEXT    NOT NULL,
+    superseded_by       UUID,
+    grant_id            UUID,
+    reason              TEXT,
+    previously_revoked  BOOLEAN NOT NULL,
+    created_at          BIGINT NOT NULL,
+    expires_at          BIGINT NOT NULL
+);
+
+-- One pending request a device: another ask supersedes it.
+CREATE UNIQUE INDEX pairing_request_pending ON pairing_request (device_id) WHERE status = 'pending';
+CREATE INDEX pairing_request_status ON pairing_request (status, expires_at);
+CREATE INDEX pairing_request_grant ON pairing_request (grant_id) WHERE grant_id IS NOT NULL;
+CREATE INDEX pairing_request_code ON pairing_request (user_code);
+
+-- Grants. `chain` is the open chain under the data key, bound to the grant's id.
+CREATE TABLE grant_ (
+    id            UUID    PRIMARY KEY,
+    authority_id  UUID    NOT NULL,
+    parent_id     UUID,
+    device_id     BYTEA,
+    service       TEXT,
+    role          TEXT    NOT NULL,
+    scopes        TEXT    NOT NULL,
+    name          TEXT    NOT NULL,
+    status        TEXT    NOT NULL,
+    local         BOOLEAN NOT NULL,
+    depth         BIGINT NOT NULL,
+    chain         BYTEA    NOT NULL,
+    created_at    BIGINT NOT NULL,
+    expires_at    BIGINT,
+    last_used_at  BIGINT
+);
+
+-- One live grant for a device and role.
+CREATE UNIQUE INDEX grant_live ON grant_ (device_id, role) WHERE status = 'active' AND device_id IS NOT NULL;
+CREATE INDEX grant_device ON grant_ (device_id, role, id);
+
+-- Each grant above a grant, so that revoking touches one row however many are below.
+CREATE TABLE lineage (
+    grant_id     UUID NOT NULL,
+    ancestor_id  UUID NOT NULL,
+    PRIMARY KEY (grant_id, ancestor_id)
+);
+CREATE INDEX lineage_ancestor ON lineage (ancestor_id, grant_id);
+
+CREATE TABLE session (
+    id          UUID    PRIMARY KEY,
+    grant_id    UUID    NOT NULL,
+    audience    TEXT    NOT NULL,
+    revoked     BOOLEAN NOT NULL,
+    created_at  BIGINT NOT NULL,
+    expires_at  BIGINT NOT NULL
+);
+CREATE INDEX session_expiry ON session (expires_at);
+
+-- The revocation feed. `until` is when no token that contains the id can be live any more.
+CREATE TABLE ended (
+    seq   BIGINT PRIMARY KEY,
+    id    UUID    NOT NULL,
+    kind  TEXT    NOT NULL,
+    at    BIGINT NOT NULL,
+    until BIGINT NOT NULL
+);
+CREATE INDEX ended_until ON ended (until);
+
+-- Proofs of possession that were used, for as long as they could be used again.
+CREATE TABLE proof (
+    hash        BYTEA    PRIMARY KEY,
+    expires_at  BIGINT NOT NULL
+);
+CREATE INDEX proof_expiry ON proof (expires_at);
+
+CREATE TABLE audit (
+    seq        BIGINT PRIMARY KEY,
+    at         BIGINT NOT NULL,
+    actor      TEXT    NOT NULL,
+    action     TEXT    NOT NULL,
+    object     TEXT    NOT NULL,
+    address    TEXT    NOT NULL,
+    detail     TEXT    NOT NULL,
+    prev_hash  BYTEA    NOT NULL,
+    hash       BYTEA    NOT NULL
+);

@@ -1,0 +1,126 @@
+-- One install: the ids, counters and flags that there is one of.
+CREATE TABLE install (
+    id            INTEGER PRIMARY KEY CHECK (id = 1),
+    instance_id   BLOB    NOT NULL,
+    key_check     BLOB    NOT NULL,
+    announced     INTEGER NOT NULL,
+    keys_version  INTEGER NOT NULL,
+    feed_seq      INTEGER NOT NULL,
+    audit_seq     INTEGER NOT NULL,
+    audit_hash    BLOB    NOT NULL,
+    catalog       TEXT    NOT NULL,
+    created_at    INTEGER NOT NULL
+) STRICT;
+
+-- Root keys. `sealed` is the private key under the root token; NULL once replaced.
+CREATE TABLE root_key (
+    id          INTEGER PRIMARY KEY,
+    public_key  BLOB    NOT NULL,
+    sealed      BLOB,
+    state       TEXT    NOT NULL,
+    created_at  INTEGER NOT NULL
+) STRICT;
+
+-- Attestation keys, wrapped under a key that is derived from the online secret.
+CREATE TABLE attestation_key (
+    id          INTEGER PRIMARY KEY,
+    public_key  BLOB    NOT NULL,
+    wrapped     BLOB    NOT NULL,
+    state       TEXT    NOT NULL,
+    created_at  INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE pairing_request (
+    id                  BLOB    PRIMARY KEY,
+    device_id           BLOB    NOT NULL,
+    public_key          BLOB    NOT NULL,
+    role                TEXT    NOT NULL,
+    scopes              TEXT    NOT NULL,
+    name                TEXT    NOT NULL,
+    metadata            TEXT    NOT NULL,
+    user_code           TEXT    NOT NULL,
+    address             TEXT    NOT NULL,
+    status              TEXT    NOT NULL,
+    superseded_by       BLOB,
+    grant_id            BLOB,
+    reason              TEXT,
+    previously_revoked  INTEGER NOT NULL,
+    created_at          INTEGER NOT NULL,
+    expires_at          INTEGER NOT NULL
+) STRICT;
+
+-- One pending request a device: another ask supersedes it.
+CREATE UNIQUE INDEX pairing_request_pending ON pairing_request (device_id) WHERE status = 'pending';
+CREATE INDEX pairing_request_status ON pairing_request (status, expires_at);
+CREATE INDEX pairing_request_grant ON pairing_request (grant_id) WHERE grant_id IS NOT NULL;
+CREATE INDEX pairing_request_code ON pairing_request (user_code);
+
+-- Grants. `chain` is the open chain under the data key, bound to the grant's id.
+CREATE TABLE grant_ (
+    id            BLOB    PRIMARY KEY,
+    authority_id  BLOB    NOT NULL,
+    parent_id     BLOB,
+    device_id     BLOB,
+    service       TEXT,
+    role          TEXT    NOT NULL,
+    scopes        TEXT    NOT NULL,
+    name          TEXT    NOT NULL,
+    status        TEXT    NOT NULL,
+    local         INTEGER NOT NULL,
+    depth         INTEGER NOT NULL,
+    chain         BLOB    NOT NULL,
+    created_at    INTEGER NOT NULL,
+    expires_at    INTEGER,
+    last_used_at  INTEGER
+) STRICT;
+
+-- One live grant for a device and role.
+CREATE UNIQUE INDEX grant_live ON grant_ (device_id, role) WHERE status = 'active' AND device_id IS NOT NULL;
+CREATE INDEX grant_device ON grant_ (device_id, role, id);
+
+-- Each grant above a grant, so that revoking touches one row however many are below.
+CREATE TABLE lineage (
+    grant_id     BLOB NOT NULL,
+    ancestor_id  BLOB NOT NULL,
+    PRIMARY KEY (grant_id, ancestor_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lineage_ancestor ON lineage (ancestor_id, grant_id);
+
+CREATE TABLE session (
+    id          BLOB    PRIMARY KEY,
+    grant_id    BLOB    NOT NULL,
+    audience    TEXT    NOT NULL,
+    revoked     INTEGER NOT NULL,
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX session_expiry ON session (expires_at);
+
+-- The revocation feed. `until` is when no token that contains the id can be live any more.
+CREATE TABLE ended (
+    seq   INTEGER PRIMARY KEY,
+    id    BLOB    NOT NULL,
+    kind  TEXT    NOT NULL,
+    at    INTEGER NOT NULL,
+    until INTEGER NOT NULL
+) STRICT;
+CREATE INDEX ended_until ON ended (until);
+
+-- Proofs of possession that were used, for as long as they could be used again.
+CREATE TABLE proof (
+    hash        BLOB    PRIMARY KEY,
+    expires_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX proof_expiry ON proof (expires_at);
+
+CREATE TABLE audit (
+    seq        INTEGER PRIMARY KEY,
+    at         INTEGER NOT NULL,
+    actor      TEXT    NOT NULL,
+    action     TEXT    NOT NULL,
+    object     TEXT    NOT NULL,
+    address    TEXT    NOT NULL,
+    detail     TEXT    NOT NULL,
+    prev_hash  BLOB    NOT NULL,
+    hash       BLOB    NOT NULL
+) STRICT;

@@ -1,0 +1,96 @@
+//! The install's one row.
+
+use hardtack_token::Timestamp;
+use uuid::Uuid;
+
+use crate::domain::ids::InstanceId;
+use crate::store::row::seconds;
+use crate::store::{StoreError, Tx, on};
+
+/// The install's row.
+#[derive(Clone, Debug)]
+pub struct Install {
+    /// Which install this is.
+    pub instance_id: InstanceId,
+    /// The value by which the right `secret.key` is known.
+    pub key_check: Vec<u8>,
+    /// Whether the root token was shown.
+    pub announced: bool,
+    /// Raised with each change of keys.
+    pub keys_version: i64,
+    /// The position of the revocation feed.
+    pub feed_seq: i64,
+    /// The catalog that was in force last, in words.
+    pub catalog: String,
+}
+
+/// What a first boot writes.
+#[derive(Clone, Debug)]
+pub struct NewInstall {
+    /// Which install this is.
+    pub instance_id: InstanceId,
+    /// The value by which the right `secret.key` is known.
+    pub key_check: Vec<u8>,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    instance_id: Uuid,
+    key_check: Vec<u8>,
+    announced: bool,
+    keys_version: i64,
+    feed_seq: i64,
+    catalog: String,
+}
+
+const SELECT: &str = "SELECT instance_id, key_check, announced, keys_version, feed_seq, catalog FROM install WHERE id = 1";
+const INSERT: &str = "INSERT INTO install (id, instance_id, key_check, announced, keys_version, feed_seq, audit_seq, audit_hash, catalog, created_at) VALUES (1, $1, $2, FALSE, 1, 0, 0, $3, '', $4)";
+const ANNOUNCED: &str = "UPDATE install SET announced = $1 WHERE id = 1";
+const CATALOG: &str = "UPDATE install SET catalog = $1 WHERE id = 1";
+const KEYS_CHANGED: &str = "UPDATE install SET keys_version = keys_version + 1 WHERE id = 1";
+
+impl Tx {
+    /// The install; `None` before the first boot.
+    pub async fn install(&mut self) -> Result<Option<Install>, StoreError> {
+        let row: Option<Row> = on!(self, c => sqlx::query_as(SELECT).fetch_optional(c).await)?;
+        Ok(row.map(|row| Install {
+            instance_id: InstanceId::from_uuid(row.instance_id),
+            key_check: row.key_check,
+            announced: row.announced,
+            keys_version: row.keys_version,
+            feed_seq: row.feed_seq,
+            catalog: row.catalog,
+        }))
+    }
+
+    /// Writes the row of a first boot.
+    pub async fn insert_install(&mut self, new: &NewInstall) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(INSERT)
+            .bind(new.instance_id.uuid())
+            .bind(&new.key_check)
+            .bind([0_u8; 32].as_slice())
+            .bind(seconds(new.created_at))
+            .execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Notes whether the present root token was shown.
+    pub async fn set_announced(&mut self, announced: bool) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(ANNOUNCED).bind(announced).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Notes the catalog in force.
+    pub async fn set_catalog(&mut self, catalog: &str) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(CATALOG).bind(catalog).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Tells all nodes to read the keys again.
+    pub async fn keys_changed(&mut self) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(KEYS_CHANGED).execute(c).await.map(drop))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! Opening a database and bringing it to this version.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::store::{Store, StoreError};
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How long a connection is waited for.
+const ACQUIRE: Duration = Duration::from_secs(10);
+/// How long SQLite waits for another process's lock.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Where the database is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server; the URL may hold a password.
+    Postgres(String),
+}
+
+impl DatabaseUrl {
+    /// The default: a file in the data directory.
+    #[must_use]
+    pub fn in_data_dir(data_dir: &Path) -> Self {
+        Self::Sqlite(data_dir.join("hardtack.db"))
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(text.to_owned()));
+        }
+        match text.strip_prefix("sqlite:") {
+            Some(path) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                Ok(Self::Sqlite(path.into()))
+            }
+            None => Err(StoreError::Url(
+                "postgres://… or sqlite:PATH is needed".to_owned(),
+            )),
+        }
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(_) => f.write_str("postgres://…"),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the database, makes it if it is not there, and migrates it.
+    pub async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
+        match url {
+            DatabaseUrl::Sqlite(path) => Self::open_sqlite(path).await,
+            DatabaseUrl::Postgres(url) => Self::open_postgres(url).await,
+        }
+    }
+
+    async fn open_sqlite(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .foreign_keys(true)
+            .busy_timeout(BUSY)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A revocation that was acknowledged must survive a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            // What is replaced, an old root key's seal for one, is overwritten.
+            .pragma("secure_delete", "ON")
+            .optimize_on_close(true, None);
+        let write = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options.clone().create_if_missing(true))
+            .await?;
+        SQLITE.run(&write).await?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options.read_only(true))
+            .await?;
+        Ok(Self::Sqlite {
+            write,
+            read,
+            path: path.to_owned(),
+        })
+    }
+
+    async fn open_postgres(url: &str) -> Result<Self, StoreError> {
+        // SECURITY: the library's message may quote the URL and its password.
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| StoreError::Url("it is not a postgres:// URL".to_owned()))?;
+        let pool = PgPoolOptions::new()
+            .max_connections(10)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options.application_name("hardtack"))
+            .await?;
+        POSTGRES.run(&pool).await?;
+        Ok(Self::Postgres(pool))
+    }
+}

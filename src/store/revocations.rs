@@ -1,0 +1,116 @@
+//! The revocation feed: what ended, in the order of commits.
+
+use hardtack_token::{End, Ended, Timestamp};
+use uuid::Uuid;
+
+use crate::store::row::{parsed, seconds};
+use crate::store::{StoreError, Tx, on};
+
+/// An entry of the feed.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedEntry {
+    /// Its position.
+    pub seq: i64,
+    /// What ended, and how.
+    pub ended: Ended,
+}
+
+/// What an operation ends.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEnd {
+    /// What ended, and how.
+    pub ended: Ended,
+    /// When no token that contains the id can be live any more.
+    pub until: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    seq: i64,
+    id: Uuid,
+    kind: String,
+}
+
+// Raised in the transaction that ends something, in a row that every writer
+// locks: a sequence would be numbered before the commit, and a reader that saw
+// a later number first would miss this entry for ever.
+const NEXT: &str = "UPDATE install SET feed_seq = feed_seq + 1 WHERE id = 1 RETURNING feed_seq";
+const INSERT: &str = "INSERT INTO ended (seq, id, kind, at, until) VALUES ($1, $2, $3, $4, $5)";
+const AFTER: &str = "SELECT seq, id, kind FROM ended WHERE seq > $1 ORDER BY seq LIMIT $2";
+const CURRENT: &str = "SELECT seq, id, kind FROM ended WHERE until > $1 ORDER BY seq";
+const PURGE: &str =
+    "DELETE FROM ended WHERE seq IN (SELECT seq FROM ended WHERE until < $1 LIMIT $2)";
+
+impl Tx {
+    /// Appends to the feed.
+    pub async fn end(&mut self, new: &NewEnd, at: Timestamp) -> Result<(), StoreError> {
+        let seq: i64 = on!(self, c => sqlx::query_scalar(NEXT).fetch_one(c).await)?;
+        on!(self, c => sqlx::query(INSERT)
+            .bind(seq)
+            .bind(new.ended.id)
+            .bind(word(new.ended.end))
+            .bind(seconds(at))
+            .bind(seconds(new.until))
+            .execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// The entries after a position, in order, at most `limit`.
+    pub async fn feed_after(&mut self, seq: i64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        let rows: Vec<Row> = on!(self, c => sqlx::query_as(AFTER)
+            .bind(seq)
+            .bind(i64::from(limit))
+            .fetch_all(c).await)?;
+        rows.into_iter().map(Row::read).collect()
+    }
+
+    /// All entries that a live token may still contain.
+    pub async fn feed_current(&mut self, now: Timestamp) -> Result<Vec<FeedEntry>, StoreError> {
+        let rows: Vec<Row> =
+            on!(self, c => sqlx::query_as(CURRENT).bind(seconds(now)).fetch_all(c).await)?;
+        rows.into_iter().map(Row::read).collect()
+    }
+
+    /// Forgets up to `limit` entries that no live token contains.
+    pub async fn purge_feed(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let deleted = on!(self, c => sqlx::query(PURGE)
+            .bind(seconds(before))
+            .bind(i64::from(limit))
+            .execute(c).await.map(|done| done.rows_affected()))?;
+        Ok(deleted)
+    }
+}
+
+impl Row {
+    fn read(self) -> Result<FeedEntry, StoreError> {
+        let end: Word = parsed(&self.kind, "ended", "kind")?;
+        Ok(FeedEntry {
+            seq: self.seq,
+            ended: Ended {
+                id: self.id,
+                end: end.0,
+            },
+        })
+    }
+}
+
+const fn word(end: End) -> &'static str {
+    match end {
+        End::Revoked => "revoked",
+        End::Retired => "retired",
+    }
+}
+
+struct Word(End);
+
+impl std::str::FromStr for Word {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "revoked" => Ok(Self(End::Revoked)),
+            "retired" => Ok(Self(End::Retired)),
+            _ => Err(()),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Sessions' rows, and the proofs of possession that were used.
+
+use hardtack_token::dpop::ProofId;
+use hardtack_token::{GrantId, SessionId, Timestamp};
+use uuid::Uuid;
+
+use crate::store::row::{seconds, timestamp};
+use crate::store::{StoreError, Tx, on};
+
+/// A session that was given out.
+#[derive(Clone, Debug)]
+pub struct SessionRecord {
+    /// Its id, which is in the token too.
+    pub id: SessionId,
+    /// The grant it activates.
+    pub grant: GrantId,
+    /// The origin it is for.
+    pub audience: String,
+    /// Whether it was revoked.
+    pub revoked: bool,
+    /// When it was given.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    grant_id: Uuid,
+    audience: String,
+    revoked: bool,
+    created_at: i64,
+    expires_at: i64,
+}
+
+const INSERT: &str = "INSERT INTO session (id, grant_id, audience, revoked, created_at, expires_at) VALUES ($1, $2, $3, FALSE, $4, $5)";
+const BY_ID: &str =
+    "SELECT grant_id, audience, revoked, created_at, expires_at FROM session WHERE id = $1";
+const PURGE: &str =
+    "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2)";
+const SPEND: &str =
+    "INSERT INTO proof (hash, expires_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING";
+const PURGE_PROOFS: &str =
+    "DELETE FROM proof WHERE hash IN (SELECT hash FROM proof WHERE expires_at < $1 LIMIT $2)";
+
+impl Tx {
+    /// Writes a new session.
+    pub async fn insert_session(&mut self, session: &SessionRecord) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(INSERT)
+            .bind(session.id.uuid())
+            .bind(session.grant.uuid())
+            .bind(&session.audience)
+            .bind(seconds(session.created_at))
+            .bind(seconds(session.expires_at))
+            .execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// A session by its id.
+    pub async fn session(&mut self, id: SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        let row: Option<Row> =
+            on!(self, c => sqlx::query_as(BY_ID).bind(id.uuid()).fetch_optional(c).await)?;
+        Ok(row.map(|row| SessionRecord {
+            id,
+            grant: GrantId::from_uuid(row.grant_id),
+            audience: row.audience,
+            revoked: row.revoked,
+            created_at: timestamp(row.created_at),
+            expires_at: timestamp(row.expires_at),
+        }))
+    }
+
+    /// Deletes up to `limit` sessions that ended before `before`.
+    pub async fn purge_sessions(
+        &mut self,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let deleted = on!(self, c => sqlx::query(PURGE)
+            .bind(seconds(before))
+            .bind(i64::from(limit))
+            .execute(c).await.map(|done| done.rows_affected()))?;
+        Ok(deleted)
+    }
+
+    /// Marks a proof as used; false if it was used before.
+    pub async fn spend_proof(&mut self, proof: &ProofId) -> Result<bool, StoreError> {
+        let inserted = on!(self, c => sqlx::query(SPEND)
+            .bind(proof.hash.as_slice())
+            .bind(seconds(proof.until))
+            .execute(c).await.map(|done| done.rows_affected()))?;
+        Ok(inserted == 1)
+    }
+
+    /// Forgets up to `limit` proofs that are refused for their age alone.
+    pub async fn purge_proofs(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let deleted = on!(self, c => sqlx::query(PURGE_PROOFS)
+            .bind(seconds(before))
+            .bind(i64::from(limit))
+            .execute(c).await.map(|done| done.rows_affected()))?;
+        Ok(deleted)
+    }
+}
