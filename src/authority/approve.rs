@@ -1,0 +1,277 @@
+//! Approving a pairing request: what the new device gets is the approver's own
+//! chain, narrowed.
+
+use hardtack_token::{
+    AuthorityId, Chain, DeviceId, End, Grant, GrantId, RootKey, RootToken, Scope, ScopeSet,
+    Subject, Timestamp,
+};
+use rand::rngs::StdRng;
+use serde_json::json;
+
+use crate::authority::caller::{Call, Caller, CallerKind};
+use crate::authority::pairing::with_role_scope;
+use crate::authority::secrets::open_root;
+use crate::authority::{Authority, Error};
+use crate::domain::audit::Actor;
+use crate::domain::grant::Holder;
+use crate::domain::ids::RequestId;
+use crate::domain::operation::Operation;
+use crate::domain::pairing::{DeviceName, PairingRequest, RequestState};
+use crate::domain::policy::Policy;
+use crate::store::{NewGrant, Tx};
+
+/// How an approver narrows what was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Narrowing {
+    /// Only these scopes, if any are named.
+    pub scopes: Option<ScopeSet>,
+    /// The life of the grant in seconds, if it is to have an end.
+    pub expires_in: Option<u64>,
+    /// Another name for the device than its own.
+    pub name: Option<DeviceName>,
+}
+
+/// What an approval gave.
+#[derive(Clone, Debug)]
+pub struct Approval {
+    /// The request.
+    pub request: RequestId,
+    /// The device.
+    pub device: DeviceId,
+    /// Its grant.
+    pub grant: GrantId,
+    /// Its label.
+    pub role: hardtack_token::Role,
+    /// Its scopes by name.
+    pub scopes: ScopeSet,
+    /// The earliest end in its chain.
+    pub expires_at: Option<Timestamp>,
+    /// Who approved.
+    pub approved_by: Actor,
+    /// The number of grants in its chain.
+    pub depth: usize,
+}
+
+impl Authority {
+    /// Approves a request: state, grant and audit row in one transaction.
+    pub async fn approve(
+        &self,
+        call: &Call<'_>,
+        id: RequestId,
+        narrowing: &Narrowing,
+    ) -> Result<Approval, Error> {
+        let entered = self.enter(call, Operation::PairingApprove).await;
+        let (caller, mut tx) = entered.map_err(|error| about_request(error, id))?;
+        let root = self.presented_root(&mut tx, &caller).await?;
+        let mut request = self.pending(&mut tx, id).await?;
+        let scopes = scopes_to_give(&caller.policy, &request, narrowing)?;
+        self.check_containment(&mut tx, &caller, &request, &scopes)
+            .await?;
+
+        let mut rng = self.entropy.rng();
+        let grant = Grant {
+            id: GrantId::from_uuid(self.new_uuid(&mut rng)),
+            subject: Subject::Device(request.device),
+            role: request.ask.role.clone(),
+            scopes,
+            not_after: narrowing.expires_in.map(|s| self.now().plus(s)),
+        };
+        let chain = self.child_chain(&caller, root.as_ref(), &grant, &mut rng)?;
+        let profile = chain.profile()?;
+        let ancestors: Vec<GrantId> = profile.grants().map(|g| g.id).collect();
+
+        let mut ended = Vec::new();
+        for retired in tx.retire_grants(request.device, Some(&grant.role)).await? {
+            self.end(&mut tx, retired.uuid(), End::Retired, &mut ended)
+                .await?;
+        }
+        let name = narrowing.name.as_ref().unwrap_or(&request.ask.name);
+        tx.insert_grant(&NewGrant {
+            id: grant.id,
+            authority: profile.authority,
+            ancestors: ancestors.iter().rev().skip(1).rev().copied().collect(),
+            holder: Holder::Device(request.device),
+            role: grant.role.clone(),
+            scopes: grant.scopes.clone(),
+            name: name.as_str().to_owned(),
+            local: request.device == self.local_device(),
+            chain: self.seal_chain(grant.id, &chain, &mut rng)?,
+            created_at: self.now(),
+            expires_at: profile.expires_at(),
+        })
+        .await?;
+        request.state = RequestState::Approved(grant.id);
+        self.close(&mut tx, &request).await?;
+        let detail = json!({
+            "device_id": request.device.to_string(),
+            "grant_id": grant.id.to_string(),
+            "role": grant.role.as_str(),
+            "scopes": grant.scopes.to_strings(),
+            "asked": request.ask.scopes.to_strings(),
+            "expires_at": profile.expires_at().map(|t| t.to_string()),
+            "depth": profile.depth(),
+        });
+        self.audit_of(&mut tx, &caller, call, "pairing.approve", id, detail)
+            .await?;
+        self.commit(tx, &ended).await?;
+        Ok(Approval {
+            request: id,
+            device: request.device,
+            grant: grant.id,
+            role: grant.role,
+            scopes: grant.scopes,
+            expires_at: profile.expires_at(),
+            approved_by: caller.actor(),
+            depth: profile.depth(),
+        })
+    }
+
+    /// The root private key, if the root token was presented: unsealed for this
+    /// operation and wiped at its end (I2).
+    async fn presented_root(&self, tx: &mut Tx, caller: &Caller) -> Result<Option<RootKey>, Error> {
+        match &caller.kind {
+            CallerKind::Root(token) => self.unseal_root(tx, token).await.map(Some),
+            CallerKind::Grant(_) => Ok(None),
+            CallerKind::Session(..) => Err(Error::GrantRequired { request: None }),
+        }
+    }
+
+    /// Opens the root private key with the root token of the active key.
+    pub(crate) async fn unseal_root(
+        &self,
+        tx: &mut Tx,
+        token: &RootToken,
+    ) -> Result<RootKey, Error> {
+        let keys = tx.root_keys().await?;
+        let named = keys.iter().find(|key| key.id == token.id());
+        // A replaced key has no seal any more: its token opens nothing.
+        let sealed = named.and_then(|key| key.sealed.as_ref().map(|seal| (key, seal)));
+        let (key, seal) = sealed.ok_or(Error::WrongRootToken)?;
+        open_root(token, &key.public_key, seal).map_err(|_| Error::WrongRootToken)
+    }
+
+    /// INVARIANT (I1): every scope that is given, the role's included, is one
+    /// that the caller holds by its stored chain. The root token is the one exception.
+    async fn check_containment(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        request: &PairingRequest,
+        scopes: &ScopeSet,
+    ) -> Result<(), Error> {
+        let catalog = caller.policy.catalog();
+        let can_give = |scope: &&Scope| catalog.require(scope).is_some_and(|r| caller.has(r));
+        let missing: ScopeSet = scopes.iter().filter(|s| !can_give(s)).cloned().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let asked = with_role_scope(&caller.policy, &request.ask);
+        Err(Error::InsufficientScope {
+            why: format!("nobody can give more than they hold, and you do not hold `{missing}`"),
+            required: scopes.clone(),
+            held: caller.held(),
+            could_give: asked.iter().filter(can_give).cloned().collect(),
+            others: self.who_holds(tx, &caller.policy, &missing).await?,
+            missing,
+            request: Some(request.id),
+        })
+    }
+
+    /// The caller's stored chain, or a fresh authority block, with the grant on top.
+    fn child_chain(
+        &self,
+        caller: &Caller,
+        root: Option<&RootKey>,
+        grant: &Grant,
+        rng: &mut StdRng,
+    ) -> Result<Chain, Error> {
+        let keys = self.keys();
+        let attestation = &keys.attestation;
+        match (&caller.kind, root) {
+            (CallerKind::Grant(parent), _) => {
+                Ok(parent.chain.append_grant(grant, attestation, rng)?)
+            }
+            (CallerKind::Root(_), Some(root)) => {
+                let id = AuthorityId::from_uuid(self.new_uuid(rng));
+                let fresh = root.mint_authority(id, &grant.scopes, rng)?;
+                Ok(fresh.append_grant(grant, attestation, rng)?)
+            }
+            (CallerKind::Root(_), None) | (CallerKind::Session(..), _) => {
+                Err(Error::GrantRequired { request: None })
+            }
+        }
+    }
+
+    pub(crate) fn local_device(&self) -> DeviceId {
+        DeviceId::of(&self.secrets.local_device().verifying_key())
+    }
+}
+
+/// What of an ask is given: what the approver named, or all of it, and the
+/// role's scope; fewer is allowed, more never.
+fn scopes_to_give(
+    policy: &Policy,
+    request: &PairingRequest,
+    narrowing: &Narrowing,
+) -> Result<ScopeSet, Error> {
+    let catalog = policy.catalog();
+    let Some(role_scope) = policy.role(&request.ask.role) else {
+        let role = &request.ask.role;
+        return Err(Error::InvalidRequest(format!(
+            "role `{role}` is not declared by the policy any more"
+        )));
+    };
+    let mut scopes = match &narrowing.scopes {
+        Some(scopes) => scopes.clone(),
+        None => request.ask.scopes.clone(),
+    };
+    if let Some(unknown) = scopes.iter().find(|s| !catalog.knows(s)) {
+        return Err(Error::UnknownScope(unknown.clone()));
+    }
+    let asked = catalog.closure(&with_role_scope(policy, &request.ask));
+    let within = |s: &&Scope| catalog.require(s).is_some_and(|r| catalog.meets(&asked, r));
+    let wider: ScopeSet = scopes.iter().filter(|s| !within(s)).cloned().collect();
+    if !wider.is_empty() {
+        return Err(Error::WiderThanRequested(wider));
+    }
+    if let Some(scope) = role_scope {
+        scopes.insert(scope.clone());
+    }
+    if scopes.is_empty() {
+        return Err(Error::InvalidRequest(
+            "a grant without any scope would allow nothing".to_owned(),
+        ));
+    }
+    if narrowing.expires_in == Some(0) {
+        return Err(Error::InvalidRequest(
+            "`expires_in` must be at least 1".to_owned(),
+        ));
+    }
+    Ok(scopes)
+}
+
+/// A refusal at the door names the request that was to be approved, so that its
+/// way out can be a whole command.
+fn about_request(error: Error, id: RequestId) -> Error {
+    match error {
+        Error::GrantRequired { request: None } => Error::GrantRequired { request: Some(id) },
+        Error::InsufficientScope {
+            why,
+            required,
+            held,
+            missing,
+            request: None,
+            could_give,
+            others,
+        } => Error::InsufficientScope {
+            why,
+            required,
+            held,
+            missing,
+            request: Some(id),
+            could_give,
+            others,
+        },
+        other => other,
+    }
+}

@@ -1,0 +1,63 @@
+//! How a node learns of revocations, retirements and changed keys: it reads the
+//! feed of the store, and denies when it could not for some seconds.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::authority::keys::Keys;
+use crate::authority::{Authority, Error};
+
+/// How often a node reads the feed.
+pub const POLL: std::time::Duration = std::time::Duration::from_millis(500);
+/// How many entries are read at once.
+const BATCH: u32 = 1000;
+
+/// The position up to which this node has read the feed.
+#[derive(Debug, Default)]
+pub struct FeedPosition(AtomicI64);
+
+impl Authority {
+    /// Reads all entries that a live token may still contain, in place of what
+    /// was known: at the start, and now and then to forget what is over.
+    pub async fn reload_feed(&self, position: &FeedPosition) -> Result<(), Error> {
+        let now = self.now();
+        let mut tx = self.store.read().await?;
+        let install = tx.install().await?.ok_or(Error::NotInitialised)?;
+        let entries = tx.feed_current(now).await?;
+        let ended: Vec<_> = entries.iter().map(|entry| entry.ended).collect();
+        let revocations = self.verifier.revocations();
+        revocations.replace(&ended);
+        position.0.store(install.feed_seq, Ordering::Release);
+        // The time before the read: what commits during it is read next time.
+        revocations.confirm(now);
+        Ok(())
+    }
+
+    /// Reads what came since, and other keys if there are any.
+    pub async fn poll_feed(&self, position: &FeedPosition) -> Result<(), Error> {
+        let now = self.now();
+        let mut tx = self.store.read().await?;
+        let install = tx.install().await?.ok_or(Error::NotInitialised)?;
+        let mut at = position.0.load(Ordering::Acquire);
+        while at < install.feed_seq {
+            let entries = tx.feed_after(at, BATCH).await?;
+            let Some(last) = entries.last() else { break };
+            at = last.seq;
+            let ended: Vec<_> = entries.iter().map(|entry| entry.ended).collect();
+            self.verifier.revocations().add(&ended);
+        }
+        position.0.store(install.feed_seq, Ordering::Release);
+        if install.keys_version != self.keys().version {
+            self.take_keys(&mut tx).await?;
+        }
+        self.verifier.revocations().confirm(now);
+        Ok(())
+    }
+
+    /// Puts the store's keys in force here.
+    pub(crate) async fn take_keys(&self, tx: &mut crate::store::Tx) -> Result<(), Error> {
+        let keys = Keys::load(tx, &self.secrets).await?;
+        self.verifier.set_keys(keys.ring());
+        self.keys.store(keys);
+        Ok(())
+    }
+}

@@ -1,0 +1,35 @@
+//! What is done now and then: forgetting what is over, retiring what is idle.
+
+use hardtack_token::End;
+use serde_json::json;
+
+use crate::authority::{Authority, Error};
+use crate::domain::audit::Actor;
+
+/// A grant that nobody used for this long retires, in seconds: 90 days.
+pub const IDLE: u64 = 90 * 24 * 3600;
+/// How long requests without a grant are kept after their end, in seconds: a day.
+const REQUESTS_KEPT: u64 = 24 * 3600;
+/// How many rows are touched in one transaction, so that none is held for long.
+const BATCH: u32 = 500;
+
+impl Authority {
+    /// One round: a bounded batch of each kind.
+    pub async fn maintain(&self) -> Result<(), Error> {
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        tx.purge_proofs(now, BATCH).await?;
+        tx.purge_sessions(now, BATCH).await?;
+        tx.purge_feed(now, BATCH).await?;
+        tx.purge_requests(now.minus(REQUESTS_KEPT), BATCH).await?;
+        let mut ended = Vec::new();
+        for grant in tx.retire_idle_grants(now.minus(IDLE), BATCH).await? {
+            self.end(&mut tx, grant.uuid(), End::Retired, &mut ended)
+                .await?;
+            let detail = json!({"reason": "idle", "days": IDLE / 86_400});
+            self.audit(&mut tx, Actor::Host, "grant.retire", grant, "", detail)
+                .await?;
+        }
+        self.commit(tx, &ended).await
+    }
+}

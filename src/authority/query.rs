@@ -1,0 +1,90 @@
+//! What callers may see: themselves, devices, the catalog, the audit log.
+
+use std::sync::Arc;
+
+use hardtack_token::{DeviceId, GrantId};
+
+use crate::authority::caller::{Call, Caller};
+use crate::authority::{Authority, Error};
+use crate::domain::audit::AuditRecord;
+use crate::domain::grant::GrantRecord;
+use crate::domain::operation::Operation;
+use crate::domain::policy::Policy;
+use crate::store::{GrantFilter, Page};
+
+impl Authority {
+    /// Whether the store answers and takes writes.
+    pub async fn check_store(&self) -> Result<(), Error> {
+        let mut tx = self.store.write().await?;
+        let install = tx.install().await?.ok_or(Error::NotInitialised)?;
+        // The same value: what counts is that the write goes through.
+        tx.set_announced(install.announced).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Who the caller is.
+    pub async fn whoami(&self, call: &Call<'_>) -> Result<Caller, Error> {
+        let (caller, tx) = self.enter(call, Operation::Whoami).await?;
+        tx.commit().await?;
+        Ok(caller)
+    }
+
+    /// The policy whose catalog any caller may read.
+    pub async fn catalog(&self, call: &Call<'_>) -> Result<Arc<Policy>, Error> {
+        let (caller, tx) = self.enter(call, Operation::Scopes).await?;
+        tx.commit().await?;
+        Ok(caller.policy)
+    }
+
+    /// Lists devices.
+    pub async fn devices(
+        &self,
+        call: &Call<'_>,
+        filter: GrantFilter,
+        page: Page<GrantId>,
+    ) -> Result<Vec<GrantRecord>, Error> {
+        let (_, mut tx) = self.enter(call, Operation::DevicesList).await?;
+        let records = tx.grants(filter, page).await?;
+        tx.commit().await?;
+        Ok(records)
+    }
+
+    /// Shows a device, once for each of its roles. A device may see itself.
+    pub async fn device(
+        &self,
+        call: &Call<'_>,
+        device: DeviceId,
+    ) -> Result<Vec<GrantRecord>, Error> {
+        let operation = Operation::DevicesShow;
+        let (caller, mut tx) = self.enter_with(call, operation, &[]).await?;
+        if caller.device() != Some(device) {
+            self.need(&mut tx, &caller, operation).await?;
+        }
+        let filter = GrantFilter {
+            device: Some(device),
+            status: None,
+        };
+        let page = Page {
+            after: None,
+            limit: 100,
+        };
+        let records = tx.grants(filter, page).await?;
+        tx.commit().await?;
+        if records.is_empty() {
+            return Err(Error::NotFound("device"));
+        }
+        Ok(records)
+    }
+
+    /// Reads the audit log.
+    pub async fn audit_log(
+        &self,
+        call: &Call<'_>,
+        page: Page<i64>,
+    ) -> Result<Vec<AuditRecord>, Error> {
+        let (_, mut tx) = self.enter(call, Operation::AuditRead).await?;
+        let records = tx.audit_log(page).await?;
+        tx.commit().await?;
+        Ok(records)
+    }
+}
