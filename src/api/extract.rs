@@ -1,0 +1,284 @@
+//! What handlers are given: the caller's credential, the body, the page.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::rejection::{FormRejection, JsonRejection, QueryRejection};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request};
+use hardtack_token::{Denial, TokenText};
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, StatusCode};
+use ipnet::IpNet;
+use serde::de::DeserializeOwned;
+
+use crate::api::{Api, Refusal};
+use crate::authority::caller::{Call, Credential};
+use crate::authority::error::Error;
+use crate::authority::proof::Target;
+use crate::store::Page;
+
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The parts of a request that say who calls.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    method: String,
+    path: String,
+    credential: Credential,
+    proof: Option<String>,
+    /// The client's address, through trusted proxies only.
+    pub(crate) address: String,
+}
+
+impl Incoming {
+    pub(crate) fn call(&self) -> Call<'_> {
+        Call {
+            target: self.target(),
+            credential: self.credential.clone(),
+            proof: self.proof(),
+            address: &self.address,
+        }
+    }
+
+    pub(crate) fn target(&self) -> Target<'_> {
+        Target {
+            method: &self.method,
+            path: &self.path,
+        }
+    }
+
+    pub(crate) fn proof(&self) -> Option<&str> {
+        self.proof.as_deref()
+    }
+
+    /// Whether there is no `Authorization` header: a device that only proves its key.
+    pub(crate) const fn is_bare(&self) -> bool {
+        matches!(self.credential, Credential::None)
+    }
+}
+
+impl FromRequestParts<Api> for Incoming {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |info| info.0.ip());
+        Ok(Self {
+            method: parts.method.as_str().to_owned(),
+            path: parts.uri.path().to_owned(),
+            credential: credential(&parts.headers)?,
+            proof: proof(&parts.headers)?,
+            address: client_address(peer, &parts.headers, &api.trusted_proxies).to_string(),
+        })
+    }
+}
+
+/// The client's address: the peer's, or, where the peer is a trusted proxy, the
+/// last one in `X-Forwarded-For` that no trusted proxy added.
+pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    if !is_trusted(&peer) {
+        return peer;
+    }
+    let hops = headers
+        .get_all(FORWARDED_FOR)
+        .iter()
+        .rev()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.rsplit(','))
+        .map_while(|hop| hop.trim().parse::<IpAddr>().ok());
+    let mut client = peer;
+    for hop in hops {
+        client = hop;
+        if !is_trusted(&hop) {
+            break;
+        }
+    }
+    client
+}
+
+fn credential(headers: &HeaderMap) -> Result<Credential, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (first, second) = (values.next(), values.next());
+    let Some(value) = first else {
+        return Ok(Credential::None);
+    };
+    let value = value
+        .to_str()
+        .map_err(|_| Denial::Malformed("the header is not ASCII"))?;
+    // SECURITY: proxies join repeated headers with a comma; which of two tokens
+    // counts must not depend on who reads it.
+    if second.is_some() || value.contains(',') {
+        return Err(Error::DuplicateAuthorization.into());
+    }
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    let token = || TokenText::new(token.trim()).map_err(Refusal::from);
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(Credential::Bearer(token()?))
+    } else if scheme.eq_ignore_ascii_case("dpop") {
+        Ok(Credential::Dpop(token()?))
+    } else {
+        Err(Denial::MissingToken.into())
+    }
+}
+
+fn proof(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let mut values = headers.get_all(DPOP).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => match value.to_str() {
+            Ok(text) => Ok(Some(text.to_owned())),
+            Err(_) => Err(Error::InvalidRequest("the DPoP header is not ASCII".to_owned()).into()),
+        },
+        (Some(_), Some(_)) => {
+            Err(Error::InvalidRequest("there is more than one DPoP header".to_owned()).into())
+        }
+    }
+}
+
+/// A JSON body; an empty one reads as an object without members.
+#[derive(Debug)]
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
+        let bytes = bytes::Bytes::from_request(request, api)
+            .await
+            .map_err(|e| too_large_or(e.status(), "the body could not be read"))?;
+        let bytes = if bytes.is_empty() {
+            b"{}".as_slice()
+        } else {
+            &bytes
+        };
+        axum::Json::from_bytes(bytes)
+            .map(|axum::Json(value)| Self(value))
+            .map_err(|rejection: JsonRejection| {
+                too_large_or(rejection.status(), &json_fault(&rejection))
+            })
+    }
+}
+
+/// A form body.
+#[derive(Debug)]
+pub(crate) struct Form(pub(crate) Vec<(String, String)>);
+
+impl FromRequest<Api> for Form {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
+        axum::Form::from_request(request, api)
+            .await
+            .map(|axum::Form(members)| Self(members))
+            .map_err(|rejection: FormRejection| {
+                too_large_or(rejection.status(), &rejection.body_text())
+            })
+    }
+}
+
+/// `limit` and `after` of a list.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    page: Page<String>,
+    query: Vec<(String, String)>,
+}
+
+impl Listing {
+    /// A member of the query other than `limit` and `after`.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.query.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.page.limit as usize
+    }
+
+    /// The page after a cursor of this type.
+    pub(crate) fn page<T: std::str::FromStr>(&self) -> Result<Page<T>, Refusal> {
+        let after = self.page.after.as_deref().map(str::parse).transpose();
+        Ok(Page {
+            after: after.map_err(|_| Error::InvalidRequest("`after` is no cursor".to_owned()))?,
+            limit: self.page.limit,
+        })
+    }
+}
+
+impl FromRequestParts<Api> for Listing {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+        let invalid = |why: &str| Refusal::from(Error::InvalidRequest(why.to_owned()));
+        let Query(query) = Query::<Vec<(String, String)>>::from_request_parts(parts, api)
+            .await
+            .map_err(|e: QueryRejection| invalid(&e.body_text()))?;
+        // SECURITY: what is in a URL ends in logs; a credential there is refused
+        // so that nobody grows used to it.
+        let secret = ["access_token", "token", "grant"];
+        if query.iter().any(|(key, _)| secret.contains(&key.as_str())) {
+            return Err(invalid("credentials do not belong into the URL"));
+        }
+        let get = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, v)| v);
+        let limit = match get("limit").map(|text| text.parse::<u32>()) {
+            None => 100,
+            Some(Ok(limit @ 1..=500)) => limit,
+            Some(_) => return Err(invalid("`limit` must be 1 to 500")),
+        };
+        Ok(Self {
+            page: Page {
+                after: get("after").cloned(),
+                limit,
+            },
+            query,
+        })
+    }
+}
+
+/// The path's `{id}` as its type; anything else is as unknown as another id.
+pub(crate) fn id<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, Refusal> {
+    text.parse().map_err(|_| Error::NotFound(what).into())
+}
+
+fn too_large_or(status: StatusCode, why: &str) -> Refusal {
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        Error::TooLarge.into()
+    } else {
+        Error::InvalidRequest(why.to_owned()).into()
+    }
+}
+
+fn json_fault(rejection: &JsonRejection) -> String {
+    // The innermost cause says what and where; the outer ones only that.
+    let mut cause: &dyn std::error::Error = rejection;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    format!("the body does not read as JSON of this kind: {cause}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_the_last_hop_that_no_trusted_proxy_added() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let address = |peer: &str, forwarded: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append(FORWARDED_FOR, value.parse().unwrap());
+            }
+            client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
+        };
+        assert_eq!(address("192.0.2.1", &["6.6.6.6"]), "192.0.2.1");
+        assert_eq!(address("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(address("10.0.0.1", &["6.6.6.6, 192.0.2.7"]), "192.0.2.7");
+        assert_eq!(
+            address("10.0.0.1", &["6.6.6.6", "192.0.2.7, 10.0.0.2"]),
+            "192.0.2.7"
+        );
+        assert_eq!(address("10.0.0.1", &["192.0.2.7, nonsense"]), "10.0.0.1");
+    }
+}

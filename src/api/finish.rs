@@ -1,0 +1,70 @@
+//! The last layer: every answer has an id, every refusal its form, every
+//! request one log line.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{HeaderName, HeaderValue};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::api::oauth_error::OAuthError;
+use crate::api::problem::Problem;
+use crate::api::{Api, Refusal};
+use crate::authority::error::Error;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A refusal that waits in a response for its request id.
+#[derive(Clone)]
+struct Waiting(std::sync::Arc<Error>);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        response
+            .extensions_mut()
+            .insert(Waiting(std::sync::Arc::new(self.0)));
+        response
+    }
+}
+
+/// Gives the request an id and its refusal a form.
+pub(super) async fn finish(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let id = api.authority.request_id();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let span = tracing::info_span!("api", %method, path, request_id = %id);
+    async move {
+        let mut response = next.run(request).await;
+        if let Some(Waiting(error)) = response.extensions_mut().remove::<Waiting>() {
+            response = render(&api, &error, &path, id);
+        }
+        if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        tracing::debug!(status = response.status().as_u16(), "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+fn render(api: &Api, error: &Error, path: &str, id: Uuid) -> Response {
+    let problem = Problem::new(&api.authority, error, id);
+    // What went wrong inside is for the log; the caller gets the request's id.
+    if problem.status.is_server_error() {
+        tracing::error!(code = problem.code, %error, "failed");
+    } else {
+        tracing::info!(
+            code = problem.code,
+            status = problem.status.as_u16(),
+            "refused"
+        );
+    }
+    if path.starts_with("/oauth/") {
+        OAuthError::new(error, problem).into_response()
+    } else {
+        problem.into_response()
+    }
+}

@@ -1,0 +1,371 @@
+//! Every refusal and failure of the authority as an answer, in one place
+//! (RFC 9457), with the challenge of RFC 6750 and RFC 9449 and the way out.
+
+use axum::response::{IntoResponse, Response};
+use hardtack_token::dpop::ProofError;
+use hardtack_token::{Denial, DenialKind, ScopeSet};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::api::Refusal;
+use crate::authority::Authority;
+use crate::authority::error::Error;
+use crate::store::StoreError;
+
+/// A refusal or failure as it is told to the caller.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    title: &'static str,
+    pub(crate) detail: String,
+    request_id: Uuid,
+    required: ScopeSet,
+    held: Option<ScopeSet>,
+    missing: ScopeSet,
+    who: Vec<String>,
+    pub(crate) next: Vec<String>,
+    /// Members of this kind of problem alone.
+    more: Map<String, Value>,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Problem {
+    /// Puts together what a caller is told.
+    pub(crate) fn new(authority: &Authority, error: &Error, request_id: Uuid) -> Self {
+        let (status, code, title) = classify(error);
+        let mut problem = Self {
+            status,
+            code,
+            title,
+            // What failed inside is not the caller's business.
+            detail: if status == StatusCode::INTERNAL_SERVER_ERROR {
+                "the request failed inside; the server's log has it under this request id".into()
+            } else {
+                error.to_string()
+            },
+            request_id,
+            required: ScopeSet::new(),
+            held: None,
+            missing: ScopeSet::new(),
+            who: Vec::new(),
+            next: next(authority, error),
+            more: Map::new(),
+            headers: HeaderMap::new(),
+        };
+        problem.add_particulars(error);
+        problem.add_headers(authority, error);
+        problem
+    }
+
+    fn add_particulars(&mut self, error: &Error) {
+        let hosts = || vec!["the root token".to_owned(), "the local device".to_owned()];
+        if let Error::InsufficientScope {
+            required,
+            held,
+            missing,
+            others,
+            ..
+        } = error
+        {
+            self.required = required.clone();
+            self.held = Some(held.clone());
+            self.missing = missing.clone();
+            self.who = hosts();
+            self.who.extend(others.iter().cloned());
+        }
+        if let Error::GrantRequired { .. } = error {
+            self.who = hosts();
+            self.who
+                .push("a device's grant with proof of its key".to_owned());
+        }
+        if let Error::LocalDevice = error {
+            self.who = hosts();
+        }
+        if let Error::NotPending {
+            status,
+            superseded_by,
+            grant,
+        } = error
+        {
+            // `status` is taken: RFC 9457 gives it to the HTTP status.
+            self.more.insert("request_status".into(), json!(status));
+            let by = superseded_by.map(|id| id.to_string());
+            self.more.insert("superseded_by".into(), json!(by));
+            let grant = grant.map(|id| id.to_string());
+            self.more.insert("grant_id".into(), json!(grant));
+        }
+    }
+
+    fn add_headers(&mut self, authority: &Authority, error: &Error) {
+        if self.status == StatusCode::UNAUTHORIZED {
+            for challenge in challenges(authority, error, &self.detail) {
+                if let Ok(value) = HeaderValue::from_str(&challenge) {
+                    self.headers.append(WWW_AUTHENTICATE, value);
+                }
+            }
+        }
+        if let Error::NonceRequired = error
+            && let Ok(nonce) = authority.nonce()
+            && let Ok(value) = HeaderValue::from_str(&nonce)
+        {
+            self.headers
+                .insert(HeaderName::from_static("dpop-nonce"), value);
+        }
+        let retry = match error {
+            Error::TooMany { retry_after, .. } => Some(*retry_after),
+            _ if self.status == StatusCode::SERVICE_UNAVAILABLE => Some(1),
+            _ => None,
+        };
+        if let Some(seconds) = retry {
+            self.headers.insert(RETRY_AFTER, seconds.into());
+        }
+    }
+
+    fn body(&self) -> Value {
+        let mut body = json!({
+            "type": format!("urn:hardtack:error:{}", self.code),
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "code": self.code,
+            "request_id": self.request_id.to_string(),
+        });
+        let Some(members) = body.as_object_mut() else {
+            return body;
+        };
+        if let Some(held) = &self.held {
+            members.insert("required".into(), json!(self.required.to_strings()));
+            members.insert("held".into(), json!(held.to_strings()));
+            members.insert("missing".into(), json!(self.missing.to_strings()));
+        }
+        if !self.who.is_empty() {
+            members.insert("who".into(), json!(self.who));
+        }
+        if !self.next.is_empty() {
+            members.insert("next".into(), json!(self.next));
+        }
+        members.extend(self.more.clone());
+        body
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = self.body().to_string();
+        let mut response = (self.status, self.headers, body).into_response();
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        response
+    }
+}
+
+pub(super) async fn no_such_path() -> Refusal {
+    Error::NoSuchPath.into()
+}
+
+pub(super) async fn no_such_method() -> Refusal {
+    Error::NoSuchMethod.into()
+}
+
+/// Status, code and title of every error. No wildcard: a new one must be placed.
+fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
+    use StatusCode as S;
+    match error {
+        Error::Denied(denial) => match denial.kind() {
+            DenialKind::Unauthenticated => (S::UNAUTHORIZED, denial.code(), "Not authenticated"),
+            DenialKind::Forbidden => (S::FORBIDDEN, denial.code(), "Not allowed"),
+            DenialKind::Unavailable => (S::SERVICE_UNAVAILABLE, denial.code(), "Cannot decide now"),
+        },
+        Error::Proof(ProofError::Missing) => (S::UNAUTHORIZED, "proof_required", "Proof required"),
+        Error::Proof(_) => (S::UNAUTHORIZED, "invalid_proof", "Proof refused"),
+        Error::Assertion(_) => (S::UNAUTHORIZED, "invalid_client", "Client refused"),
+        Error::NonceRequired => (S::UNAUTHORIZED, "use_dpop_nonce", "Nonce required"),
+        Error::WrongKey => (S::UNAUTHORIZED, "wrong_key", "Proof of another key"),
+        Error::UnknownGrant => (S::UNAUTHORIZED, "unknown_grant", "Grant not known"),
+        Error::WrongRootToken => (S::UNAUTHORIZED, "wrong_root_token", "Root token refused"),
+        Error::RootTokenNotAccepted => (
+            S::UNAUTHORIZED,
+            "root_token_not_accepted",
+            "Root token not accepted",
+        ),
+        Error::GrantRequired { .. } => (S::FORBIDDEN, "grant_required", "Grant required"),
+        Error::InsufficientScope { .. } => {
+            (S::FORBIDDEN, "insufficient_scope", "Insufficient scope")
+        }
+        Error::LocalDevice => (S::FORBIDDEN, "local_device", "Not allowed"),
+        Error::NotFound(_) | Error::NoSuchPath => (S::NOT_FOUND, "not_found", "Not found"),
+        Error::NoSuchMethod => (
+            S::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "Method not allowed",
+        ),
+        Error::NotPending { .. } => (S::CONFLICT, "not_pending", "Not pending"),
+        Error::RequestExpired(_) => (S::GONE, "expired", "Expired"),
+        Error::WiderThanRequested(_) => (
+            S::UNPROCESSABLE_ENTITY,
+            "wider_than_requested",
+            "Wider than requested",
+        ),
+        Error::ChainTooLong => (S::UNPROCESSABLE_ENTITY, "chain_too_long", "Chain too long"),
+        Error::UnknownScope(_) => (S::BAD_REQUEST, "unknown_scope", "Unknown scope"),
+        Error::InvalidScope(_) => (S::BAD_REQUEST, "invalid_scope", "Scope refused"),
+        Error::InvalidTarget(_) => (S::BAD_REQUEST, "invalid_target", "Audience refused"),
+        Error::InvalidRequest(_) => (S::BAD_REQUEST, "invalid_request", "Invalid request"),
+        Error::DuplicateAuthorization => (
+            S::BAD_REQUEST,
+            "duplicate_authorization",
+            "More than one credential",
+        ),
+        Error::UnsupportedGrantType(_) => (
+            S::BAD_REQUEST,
+            "unsupported_grant_type",
+            "Grant type not offered",
+        ),
+        Error::TooLarge => (S::PAYLOAD_TOO_LARGE, "too_large", "Too large"),
+        Error::TooMany { .. } => (
+            S::TOO_MANY_REQUESTS,
+            "too_many_requests",
+            "Too many requests",
+        ),
+        Error::Store(StoreError::Conflict) => (S::CONFLICT, "conflict", "Somebody was faster"),
+        Error::Store(StoreError::ReadOnly(_)) => (
+            S::SERVICE_UNAVAILABLE,
+            "store_unavailable",
+            "The database cannot be written",
+        ),
+        Error::Store(
+            StoreError::Database(_)
+            | StoreError::Corrupt { .. }
+            | StoreError::Migrate(_)
+            | StoreError::Url(_)
+            | StoreError::File { .. },
+        )
+        | Error::WrongSecret
+        | Error::AlreadyInitialised
+        | Error::NotInitialised
+        | Error::Secret(_)
+        | Error::Chain(_)
+        | Error::Invalid(_) => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+    }
+}
+
+/// The commands that get on from here.
+fn next(authority: &Authority, error: &Error) -> Vec<String> {
+    let host = |command: String| authority.host_command(&command);
+    match error {
+        Error::InsufficientScope {
+            request: Some(id),
+            could_give,
+            required,
+            ..
+        } => {
+            let mut commands = vec![host(format!("devices approve {id}"))];
+            if !could_give.is_empty() && could_give != required {
+                let scopes = could_give.to_strings().join(",");
+                commands.push(format!("hardtack devices approve {id} --scopes {scopes}"));
+            }
+            commands
+        }
+        Error::InsufficientScope { missing, .. } => {
+            let scopes = missing.to_strings().join(",");
+            vec![format!("hardtack pair --scopes {scopes}")]
+        }
+        Error::GrantRequired { request } => {
+            let id = request.map_or_else(|| "<id>".to_owned(), |id| id.to_string());
+            vec![host(format!("devices approve {id}"))]
+        }
+        Error::LocalDevice => vec![host("root reset".into())],
+        Error::NotPending {
+            superseded_by: Some(id),
+            ..
+        } => vec![format!("hardtack devices approve {id}")],
+        Error::WrongRootToken => vec![host("root reset".into())],
+        Error::RootTokenNotAccepted => {
+            vec!["hardtack token exchange --token - --scopes <scopes>".to_owned()]
+        }
+        Error::RequestExpired(_) | Error::UnknownGrant => vec!["hardtack pair".to_owned()],
+        Error::Denied(denial) => next_after_denial(authority, denial),
+        Error::Proof(_)
+        | Error::Assertion(_)
+        | Error::NonceRequired
+        | Error::WrongKey
+        | Error::NotFound(_)
+        | Error::NoSuchPath
+        | Error::NoSuchMethod
+        | Error::NotPending { .. }
+        | Error::WiderThanRequested(_)
+        | Error::ChainTooLong
+        | Error::UnknownScope(_)
+        | Error::InvalidScope(_)
+        | Error::InvalidTarget(_)
+        | Error::InvalidRequest(_)
+        | Error::DuplicateAuthorization
+        | Error::UnsupportedGrantType(_)
+        | Error::TooLarge
+        | Error::TooMany { .. }
+        | Error::Store(_)
+        | Error::WrongSecret
+        | Error::AlreadyInitialised
+        | Error::NotInitialised
+        | Error::Secret(_)
+        | Error::Chain(_)
+        | Error::Invalid(_) => Vec::new(),
+    }
+}
+
+fn next_after_denial(authority: &Authority, denial: &Denial) -> Vec<String> {
+    let issuer = &authority.settings().issuer;
+    match denial {
+        Denial::MissingToken => vec![
+            "hardtack pair --scopes operator.read".to_owned(),
+            format!("hardtack token exchange --audience {issuer}"),
+        ],
+        Denial::WrongAudience { .. } | Denial::Expired(_) => {
+            vec![format!("hardtack token exchange --audience {issuer}")]
+        }
+        Denial::Revoked | Denial::Retired => vec!["hardtack pair".to_owned()],
+        Denial::Malformed(_)
+        | Denial::OutsideProfile(_)
+        | Denial::UnknownKey(_)
+        | Denial::RootTokenNotAccepted
+        | Denial::BadSignature { .. }
+        | Denial::GrantNotAccepted
+        | Denial::NotActivated
+        | Denial::RevocationsStale { .. }
+        | Denial::WrongHolder
+        | Denial::CaveatMethod
+        | Denial::CaveatPath
+        | Denial::CaveatOperation
+        | Denial::InsufficientScope { .. } => Vec::new(),
+    }
+}
+
+/// The challenges of a 401: for both kinds of token, without an error where
+/// nothing was presented (RFC 6750 section 3.1).
+fn challenges(authority: &Authority, error: &Error, detail: &str) -> [String; 2] {
+    let metadata = format!(
+        "resource_metadata=\"{}/.well-known/oauth-protected-resource\"",
+        authority.settings().issuer
+    );
+    let error = match error {
+        Error::Denied(Denial::MissingToken) => String::new(),
+        Error::NonceRequired => ", error=\"use_dpop_nonce\"".to_owned(),
+        Error::Proof(_) => ", error=\"invalid_dpop_proof\"".to_owned(),
+        _ => {
+            let quoted: String = detail
+                .chars()
+                .filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\'))
+                .collect();
+            format!(", error=\"invalid_token\", error_description=\"{quoted}\"")
+        }
+    };
+    [
+        format!("Bearer realm=\"hardtack\", {metadata}{error}"),
+        format!("DPoP algs=\"EdDSA Ed25519\", {metadata}{error}"),
+    ]
+}

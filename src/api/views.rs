@@ -1,0 +1,160 @@
+//! The JSON objects of the API, as the contract fixes them.
+
+use axum::Json;
+use hardtack_token::{Timestamp, TokenText};
+use serde_json::{Map, Value, json};
+
+use crate::authority::approve::Approval;
+use crate::authority::caller::Caller;
+use crate::authority::end::Ending;
+use crate::authority::pairing::{DeviceView, POLL_INTERVAL};
+use crate::domain::audit::{Actor, AuditRecord};
+use crate::domain::grant::GrantRecord;
+use crate::domain::pairing::{PairingRequest, RequestState};
+
+/// A list and the cursor of what comes after it.
+pub(crate) fn list(items: Vec<Value>, limit: usize, cursor: Option<String>) -> Json<Value> {
+    let next = cursor.filter(|_| items.len() == limit);
+    Json(json!({"items": items, "next": next}))
+}
+
+fn time(at: Timestamp) -> String {
+    at.to_string()
+}
+
+/// REQUEST
+pub(crate) fn request(request: &PairingRequest, now: Timestamp) -> Value {
+    let state = request.state_at(now);
+    let (superseded_by, grant_id) = match &state {
+        RequestState::Superseded(by) => (Some(by.to_string()), None),
+        RequestState::Approved(grant) => (None, Some(grant.to_string())),
+        RequestState::Pending | RequestState::Rejected(_) | RequestState::Expired => (None, None),
+    };
+    let mut view = json!({
+        "id": request.id.to_string(),
+        "status": state.as_str(),
+        "device_id": request.device.to_string(),
+        "role": request.ask.role.as_str(),
+        "scopes": request.ask.scopes.to_strings(),
+        "name": request.ask.name.as_str(),
+        "metadata": request.ask.metadata.entries(),
+        "user_code": request.user_code.to_string(),
+        "address": request.address,
+        "created_at": time(request.created_at),
+        "expires_at": time(request.expires_at),
+        "superseded_by": superseded_by,
+        "previously_revoked": request.previously_revoked,
+        "grant_id": grant_id,
+    });
+    if let (RequestState::Rejected(Some(reason)), Some(members)) = (&state, view.as_object_mut()) {
+        members.insert("reason".into(), json!(reason));
+    }
+    view
+}
+
+/// REQUEST as its device sees it: how often to ask, and the grant once there is one.
+pub(crate) fn device_request(view: &DeviceView, now: Timestamp) -> Value {
+    let mut value = request(&view.request, now);
+    if let Some(members) = value.as_object_mut() {
+        members.insert("interval".into(), json!(POLL_INTERVAL));
+        if let Some(grant) = &view.grant {
+            members.insert("grant".into(), json!(grant.expose()));
+        }
+    }
+    value
+}
+
+/// DEVICE
+pub(crate) fn device(record: &GrantRecord) -> Value {
+    json!({
+        "device_id": record.device().map(|id| id.to_string()),
+        "name": record.name,
+        "role": record.role.as_str(),
+        "scopes": record.scopes.to_strings(),
+        "status": record.status.as_str(),
+        "grant_id": record.id.to_string(),
+        "parent_grant_id": record.parent.map(|id| id.to_string()),
+        "approved_by": match record.parent {
+            Some(parent) => json!({"kind": "device", "grant_id": parent.to_string()}),
+            None => json!({"kind": "root"}),
+        },
+        "local": record.local,
+        "created_at": time(record.created_at),
+        "last_used_at": record.last_used_at.map(time),
+        "expires_at": record.expires_at.map(time),
+        "descendants": record.descendants,
+    })
+}
+
+/// APPROVAL
+pub(crate) fn approval(approval: &Approval) -> Value {
+    let by = match &approval.approved_by {
+        Actor::Device(device, grant) => {
+            json!({"kind": "device", "device_id": device.to_string(), "grant_id": grant.to_string()})
+        }
+        Actor::Root | Actor::Service(_) | Actor::Key(_) | Actor::Host => {
+            json!({"kind": "root", "device_id": null, "grant_id": null})
+        }
+    };
+    json!({
+        "id": approval.request.to_string(),
+        "status": "approved",
+        "device_id": approval.device.to_string(),
+        "grant_id": approval.grant.to_string(),
+        "role": approval.role.as_str(),
+        "scopes": approval.scopes.to_strings(),
+        "expires_at": approval.expires_at.map(time),
+        "approved_by": by,
+        "depth": approval.depth,
+    })
+}
+
+/// What ending a device did.
+pub(crate) fn ending(ending: &Ending) -> Value {
+    let ids: Vec<String> = ending.devices.iter().map(ToString::to_string).collect();
+    json!({
+        "mode": match ending.end {
+            hardtack_token::End::Revoked => "revoke",
+            hardtack_token::End::Retired => "retire",
+        },
+        "count": ids.len(),
+        "device_ids": ids,
+        "dry_run": ending.dry_run,
+    })
+}
+
+/// Who the caller is.
+pub(crate) fn whoami(caller: &Caller, instance_id: String) -> Value {
+    let record = caller.record();
+    json!({
+        "instance_id": instance_id,
+        "kind": if caller.is_root() { "root" } else { "device" },
+        "device_id": caller.device().map(|id| id.to_string()),
+        "grant_id": record.map(|r| r.id.to_string()),
+        "role": record.map(|r| r.role.as_str()),
+        "scopes": caller.held().to_strings(),
+        "local": record.is_some_and(|r| r.local),
+        "expires_at": record.and_then(|r| r.expires_at).map(time),
+    })
+}
+
+/// A row of the audit log.
+pub(crate) fn audit(record: &AuditRecord) -> Value {
+    let parsed = |text: &str| serde_json::from_str(text).unwrap_or(Value::Object(Map::new()));
+    json!({
+        "seq": record.seq,
+        "at": time(record.at),
+        "actor": parsed(&record.actor),
+        "action": record.action,
+        "object": record.object,
+        "address": record.address,
+        "detail": parsed(&record.detail),
+        "prev_hash": hex::encode(record.prev_hash),
+        "hash": hex::encode(record.hash),
+    })
+}
+
+/// A grant that a device fetched.
+pub(crate) fn grant(id: hardtack_token::GrantId, token: &TokenText) -> Value {
+    json!({"grant_id": id.to_string(), "grant": token.expose()})
+}
