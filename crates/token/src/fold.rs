@@ -127,7 +127,7 @@ impl Folded {
         match (&self.holder, holder) {
             (Limit::Any, _) => Ok(()),
             (Limit::Only(bound), Some(proven)) if *bound == proven => Ok(()),
-            (Limit::Only(_), _) | (Limit::Nothing, _) => Err(Denial::WrongHolder),
+            (Limit::Only(_) | Limit::Nothing, _) => Err(Denial::WrongHolder),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::caveat::{ALLOWED, Caveat};
 use crate::container::{Container, Payload, SignedBlock};
 use crate::denial::Denial;
 use crate::id::{AuthorityId, DeviceId, GrantId, Role, ServiceName, SessionId};
-use crate::scope::ScopeSet;
+use crate::scope::{Scope, ScopeSet};
 use crate::symbols::Symbols;
 use crate::time::Timestamp;
 
@@ -132,8 +132,13 @@ impl ChainProfile {
     /// The effective scopes in the chain's own words.
     #[must_use]
     pub fn scopes_in(&self, catalog: &Catalog) -> ScopeSet {
-        let named = self.scope_sets().flat_map(ScopeSet::iter).cloned();
-        catalog.summary(&self.effective(catalog), &named.collect())
+        let named = self.named_scopes().cloned().collect();
+        catalog.summary(&self.effective(catalog), &named)
+    }
+
+    /// Every scope that any block names.
+    pub fn named_scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.scope_sets().flat_map(ScopeSet::iter)
     }
 
     /// The scope sets that narrow the token, one for each block that has one.

@@ -72,19 +72,24 @@ impl Revocations {
                 }
             }
             if snapshot.recent.len() > RECENT_LIMIT {
-                snapshot.settled = Arc::new(snapshot.settled.merge(&snapshot.recent));
-                snapshot.recent = HashMap::new();
+                let recent = std::mem::take(&mut snapshot.recent);
+                snapshot.settled = Arc::new(snapshot.settled.merge(recent));
             }
         });
     }
 
-    /// Replaces all entries: what is not named is no longer needed by any token.
+    /// Replaces the settled entries: what is not named is no longer needed by
+    /// any token. What was added lately and is not named stays, since it may
+    /// have been added after `entries` were read.
     pub fn replace(&self, entries: &[Ended]) {
-        let entries = entries.iter().map(|e| (e.id, e.end)).collect();
-        let settled = Arc::new(Settled::default().merge(&entries));
+        let entries = entries.iter().map(|e| (e.id, e.end));
+        let settled = Arc::new(Settled::default().merge(entries));
         self.publish(|snapshot| {
             snapshot.settled = Arc::clone(&settled);
-            snapshot.recent = HashMap::new();
+            snapshot.recent.retain(|id, end| {
+                let known = settled.get(*id);
+                known.is_none() || (known == Some(End::Retired) && *end == End::Revoked)
+            });
         });
     }
 
@@ -183,11 +188,11 @@ impl Settled {
         })
     }
 
-    fn merge(&self, added: &HashMap<Uuid, End>) -> Self {
+    fn merge(&self, added: impl IntoIterator<Item = (Uuid, End)>) -> Self {
         let old = self.ids.iter().copied().zip(self.retired.iter().copied());
         let new = added
-            .iter()
-            .map(|(id, end)| (mix(*id), *end == End::Retired));
+            .into_iter()
+            .map(|(id, end)| (mix(id), end == End::Retired));
         let mut all: Vec<(u128, bool)> = old.chain(new).collect();
         // `false` sorts first, so that of two entries the revocation is kept.
         all.sort_unstable();
@@ -265,8 +270,8 @@ mod tests {
         set.replace(&[revoked(1)]);
         set.add(&[retired]);
         assert_eq!(get(&set, 1), Some(End::Revoked));
+        set.replace(&[]);
         set.replace(&[retired]);
-        assert_eq!(get(&set, 1), Some(End::Retired));
         set.add(&[revoked(1), retired]);
         assert_eq!(get(&set, 1), Some(End::Revoked));
     }
@@ -275,8 +280,17 @@ mod tests {
     fn replacing_forgets_what_no_token_can_contain() {
         let set = Revocations::new(5);
         set.add(&[revoked(1)]);
+        set.replace(&[revoked(1), revoked(2)]);
         set.replace(&[revoked(2)]);
         assert_eq!(get(&set, 1), None);
         assert_eq!(get(&set, 2), Some(End::Revoked));
+    }
+
+    #[test]
+    fn replacing_keeps_what_was_added_meanwhile() {
+        let set = Revocations::new(5);
+        set.add(&[revoked(1)]);
+        set.replace(&[revoked(2)]);
+        assert_eq!(get(&set, 1), Some(End::Revoked));
     }
 }

@@ -1,0 +1,230 @@
+//! How a command fails: an exit code, and at most a dozen lines that say what,
+//! why, and how to get on.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+use crate::authority::Error;
+use crate::data_dir::DataDirError;
+use crate::server::ServeError;
+
+/// The most lines that a failure prints.
+const MAX_LINES: usize = 12;
+
+/// The exit codes of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    Unexpected = 1,
+    Usage = 2,
+    Refused = 3,
+    WrongState = 4,
+    Unreachable = 5,
+    TimedOut = 6,
+    Rejected = 7,
+}
+
+/// A failure of a command.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    /// The problem object: the server's, or one of the same form made here.
+    pub(super) problem: Map<String, Value>,
+    /// The credential that was used and where it came from.
+    pub(super) used: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, code: &str, detail: impl Into<String>) -> Self {
+        let mut problem = Map::new();
+        problem.insert("type".into(), json!(format!("urn:hardtack:error:{code}")));
+        problem.insert("code".into(), json!(code));
+        problem.insert("detail".into(), json!(detail.into()));
+        Self {
+            exit,
+            problem,
+            used: None,
+        }
+    }
+
+    pub(super) fn unexpected(detail: impl Into<String>) -> Self {
+        Self::new(Exit::Unexpected, "unexpected", detail)
+    }
+
+    pub(super) fn usage(detail: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, "usage", detail)
+    }
+
+    /// A refusal or failure that the server answered with.
+    pub(super) fn answered(status: u16, body: Map<String, Value>) -> Self {
+        let mut problem = body;
+        // `/oauth` answers in OAuth's form: the same things under other names.
+        if let Some(description) = problem.remove("error_description") {
+            problem.entry("detail").or_insert(description);
+        }
+        let error = problem.remove("error");
+        let code = problem
+            .entry("code")
+            .or_insert_with(|| error.unwrap_or_else(|| json!(format!("http_{status}"))));
+        let exit = exit_of(status, code.as_str().unwrap_or_default());
+        problem.entry("status").or_insert(json!(status));
+        Self {
+            exit,
+            problem,
+            used: None,
+        }
+    }
+
+    pub(super) fn with_next(mut self, next: impl Into<String>) -> Self {
+        let list = self.problem.entry("next").or_insert_with(|| json!([]));
+        if let Some(list) = list.as_array_mut() {
+            list.push(json!(next.into()));
+        }
+        self
+    }
+
+    pub(super) fn with_used(mut self, used: impl Into<String>) -> Self {
+        self.used.get_or_insert(used.into());
+        self
+    }
+
+    pub(super) fn code(&self) -> &str {
+        self.problem
+            .get("code")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// Prints the failure on standard error.
+    pub(super) fn report(mut self, as_json: bool) -> ExitCode {
+        let text = if as_json {
+            if let Some(used) = self.used.take() {
+                self.problem.insert("used".into(), json!(used));
+            }
+            Value::Object(std::mem::take(&mut self.problem)).to_string()
+        } else {
+            self.lines().join("\n")
+        };
+        // With standard error gone there is nobody left to tell.
+        drop(writeln!(std::io::stderr(), "{text}"));
+        ExitCode::from(self.exit as u8)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = |name: &str| self.problem.get(name).and_then(Value::as_str);
+        let list = |name: &str| -> Vec<&str> {
+            let values = self.problem.get(name).and_then(Value::as_array);
+            values
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect()
+        };
+        let detail = text("detail").unwrap_or("something failed");
+        let mut lines = vec![format!("error: {detail} ({})", self.code())];
+        lines.extend(self.used.iter().map(|used| format!("used: {used}")));
+        for name in ["held", "missing"] {
+            let values = list(name);
+            if self.problem.contains_key(name) {
+                let shown = if values.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    values.join(" ")
+                };
+                lines.push(format!("{name}: {shown}"));
+            }
+        }
+        let who = list("who");
+        if !who.is_empty() {
+            lines.push(format!("who: {}", who.join(", ")));
+        }
+        if let (Some(id), true) = (text("request_id"), self.exit == Exit::Unexpected) {
+            lines.push(format!("request: {id}"));
+        }
+        lines.extend(list("next").iter().map(|next| format!("next: {next}")));
+        lines.truncate(MAX_LINES);
+        lines
+    }
+}
+
+/// The exit code of an answer. `/oauth` says 400 for credentials that ended.
+fn exit_of(status: u16, code: &str) -> Exit {
+    let ended = [
+        "expired",
+        "revoked",
+        "retired",
+        "wrong_key",
+        "unknown_grant",
+        "wrong_root_token",
+        "wrong_holder",
+        "not_activated",
+        "unknown_key",
+        "bad_signature",
+        "root_token_not_accepted",
+    ];
+    match status {
+        401 | 403 => Exit::Refused,
+        400 if ended.contains(&code) => Exit::Refused,
+        404 | 409 | 410 => Exit::WrongState,
+        400 | 413 | 422 | 429 => Exit::Rejected,
+        _ => Exit::Unexpected,
+    }
+}
+
+impl From<DataDirError> for Failure {
+    fn from(error: DataDirError) -> Self {
+        match &error {
+            DataDirError::Foreign { owner, .. } => {
+                let next = format!("run it as that user, for example with `--user {owner}`");
+                Self::new(Exit::Refused, "foreign_data_dir", error.to_string()).with_next(next)
+            }
+            DataDirError::NoSecret(_) => {
+                Self::new(Exit::WrongState, "not_initialised", error.to_string())
+                    .with_next("hardtack serve")
+            }
+            DataDirError::File { .. } | DataDirError::Secret { .. } | DataDirError::Command(_) => {
+                Self::unexpected(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::AlreadyInitialised => {
+                Self::new(Exit::WrongState, "already_initialized", error.to_string())
+                    .with_next("hardtack root reset    (if the root token is lost)")
+            }
+            Error::NotInitialised => {
+                Self::new(Exit::WrongState, "not_initialised", error.to_string())
+                    .with_next("hardtack serve")
+            }
+            other => Self::unexpected(other.to_string()),
+        }
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::DataDir(error) => error.into(),
+            ServeError::Authority(error) => error.into(),
+            ServeError::Policy(_) | ServeError::PolicyFile { .. } | ServeError::Url(_) => {
+                Self::usage(error.to_string())
+            }
+            ServeError::Store(_)
+            | ServeError::Listen { .. }
+            | ServeError::Announce { .. }
+            | ServeError::Gateway(_)
+            | ServeError::Serve(_) => Self::unexpected(error.to_string()),
+        }
+    }
+}
+
+impl From<crate::store::StoreError> for Failure {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::unexpected(error.to_string())
+    }
+}

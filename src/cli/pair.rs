@@ -1,0 +1,260 @@
+//! `hardtack pair`: ask, show the code, wait, keep the grant.
+
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::call::{fetch, instance_id, prove};
+use super::client::{Body, Client};
+use super::context::{Context, DEFAULT_PROFILE};
+use super::failure::{Exit, Failure};
+use super::output::{self, joined, text};
+use super::profile::Profile;
+use crate::authority::OPERATOR;
+use crate::authority::entropy::Entropy;
+
+/// How long to wait where nothing is said.
+const WAIT: Duration = Duration::from_secs(3600);
+/// How often to ask where the server says nothing.
+const INTERVAL: u64 = 5;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Pair {
+    /// Scopes to ask for, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    scopes: Vec<String>,
+    /// Role to ask for
+    #[arg(long, default_value = OPERATOR)]
+    role: String,
+    /// Name for this device
+    #[arg(long)]
+    name: Option<String>,
+    /// Do not wait for the approval; run `pair` again to fetch it
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// What a device's request came to.
+enum Outcome {
+    Approved(Value),
+    Waiting,
+    AskAgain,
+}
+
+pub(super) async fn run(command: &Pair, context: &Context) -> Result<(), Failure> {
+    let client = Client::new(context.url()?, context.request_timeout())?;
+    let instance_id = instance_id(&client).await?;
+    let named = context.named_profile();
+    let name = named.map_or_else(|| DEFAULT_PROFILE.to_owned(), |(name, _)| name);
+    let mut profile = profile(&name, &client, &instance_id, command)?;
+    let key = profile.key()?;
+    let wait = async {
+        loop {
+            let asked = ask(&client, &key, command, &profile).await?;
+            if text(&asked, "status") == "approved" {
+                return finish(context, &name, &mut profile, &asked);
+            }
+            profile.request_id = Some(text(&asked, "id").to_owned());
+            profile.save(&name)?;
+            show_pending(context, &asked)?;
+            if command.no_wait {
+                return Ok(());
+            }
+            if let Some(approved) = wait_for(&client, &key, &asked).await? {
+                return finish(context, &name, &mut profile, &approved);
+            }
+        }
+    };
+    match tokio::time::timeout(context.wait_timeout(WAIT), wait).await {
+        Ok(done) => done,
+        Err(_) => Err(Failure::new(
+            Exit::TimedOut,
+            "timed_out",
+            "nobody approved in time; the request waits on, `pair` goes on where it was",
+        )
+        .with_next(format!("hardtack pair --profile {name}"))),
+    }
+}
+
+/// The profile to pair: its key is kept over all attempts, so that the device
+/// stays the same. A profile of another install is never overwritten.
+fn profile(
+    name: &str,
+    client: &Client,
+    instance_id: &str,
+    command: &Pair,
+) -> Result<Profile, Failure> {
+    let mut profile = match Profile::load(name)? {
+        Some(profile) if profile.instance_id == instance_id => profile,
+        Some(profile) => {
+            return Err(Failure::new(
+                Exit::WrongState,
+                "other_install",
+                format!(
+                    "profile `{name}` belongs to another install, at {}",
+                    profile.url
+                ),
+            )
+            .with_next("hardtack pair --profile ANOTHER-NAME"));
+        }
+        None => {
+            let key = SigningKey::generate(&mut Entropy::system().rng());
+            Profile::new(client.server().as_str(), instance_id, &key)
+        }
+    };
+    profile.role.clone_from(&command.role);
+    if let Some(device) = &command.name {
+        profile.name.clone_from(device);
+    }
+    if profile.name.is_empty() {
+        name.clone_into(&mut profile.name);
+    }
+    Ok(profile)
+}
+
+async fn ask(
+    client: &Client,
+    key: &SigningKey,
+    command: &Pair,
+    profile: &Profile,
+) -> Result<Value, Failure> {
+    // Without scopes of its own, a profile that waits asks for what it asked for.
+    if command.scopes.is_empty()
+        && let Some(id) = &profile.request_id
+    {
+        return fetch(client, key, &format!("/v1/pairing-requests/{id}")).await;
+    }
+    let body = Body::Json(json!({
+        "role": command.role,
+        "scopes": command.scopes,
+        "name": profile.name,
+        "metadata": {"platform": std::env::consts::OS, "client": concat!("hardtack/", env!("CARGO_PKG_VERSION"))},
+    }));
+    prove(client, key, &Method::POST, "/v1/pairing-requests", &body)
+        .await?
+        .success()
+}
+
+/// Asks until there is an answer; `None` if the request expired and is to be made again.
+async fn wait_for(
+    client: &Client,
+    key: &SigningKey,
+    asked: &Value,
+) -> Result<Option<Value>, Failure> {
+    let path = format!("/v1/pairing-requests/{}", text(asked, "id"));
+    let interval = asked.get("interval").and_then(Value::as_u64);
+    let interval = Duration::from_secs(interval.unwrap_or(INTERVAL));
+    loop {
+        tokio::time::sleep(interval).await;
+        let answer = match prove(client, key, &Method::GET, &path, &Body::None).await {
+            // A server that restarts is worth waiting for.
+            Err(failure) if failure.exit == Exit::Unreachable => continue,
+            answer => answer?,
+        };
+        // Forgotten after its end: as good as expired.
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        match outcome(answer.success()?)? {
+            Outcome::Approved(answer) => return Ok(Some(answer)),
+            Outcome::Waiting => {}
+            Outcome::AskAgain => return Ok(None),
+        }
+    }
+}
+
+fn outcome(answer: Value) -> Result<Outcome, Failure> {
+    match text(&answer, "status") {
+        "pending" => Ok(Outcome::Waiting),
+        "approved" => Ok(Outcome::Approved(answer)),
+        "expired" => Ok(Outcome::AskAgain),
+        "rejected" => {
+            let reason = match text(&answer, "reason") {
+                "" => "the request was rejected".to_owned(),
+                reason => format!("the request was rejected: {reason}"),
+            };
+            Err(Failure::new(Exit::Refused, "rejected", reason))
+        }
+        other => Err(Failure::new(
+            Exit::WrongState,
+            "not_pending",
+            format!("the request is {other}"),
+        )
+        .with_next("hardtack pair")),
+    }
+}
+
+fn show_pending(context: &Context, asked: &Value) -> Result<(), Failure> {
+    let id = text(asked, "id");
+    let code = text(asked, "user_code");
+    if context.json() {
+        return output::json(&json!({
+            "id": id,
+            "status": "pending",
+            "device_id": text(asked, "device_id"),
+            "user_code": code,
+            "scopes": asked.get("scopes"),
+            "expires_at": text(asked, "expires_at"),
+            "approve": format!("hardtack devices approve {id}"),
+        }));
+    }
+    output::line(&format!("code      {code}"))?;
+    output::line(&format!("scopes    {}", joined(asked, "scopes")))?;
+    output::line(&format!("expires   {}", text(asked, "expires_at")))?;
+    output::line(&format!("approve   hardtack devices approve {code}"))?;
+    eprint_waiting();
+    Ok(())
+}
+
+/// Progress is for people: on standard error, and only where somebody looks.
+fn eprint_waiting() {
+    use std::io::{IsTerminal, Write};
+    let mut err = std::io::stderr();
+    if err.is_terminal() {
+        drop(writeln!(err, "waiting for the approval…"));
+    }
+}
+
+fn finish(
+    context: &Context,
+    name: &str,
+    profile: &mut Profile,
+    approved: &Value,
+) -> Result<(), Failure> {
+    let grant = text(approved, "grant");
+    if grant.is_empty() {
+        return Err(Failure::unexpected(
+            "the server says approved and gives no grant",
+        ));
+    }
+    profile.grant = Some(grant.to_owned().into());
+    profile.request_id = Some(text(approved, "id").to_owned());
+    profile.save(name)?;
+    let scopes = grant_scopes(grant);
+    if context.json() {
+        return output::json(&json!({
+            "id": text(approved, "id"),
+            "status": "approved",
+            "grant_id": text(approved, "grant_id"),
+            "scopes": scopes,
+            "profile": name,
+        }));
+    }
+    output::line(&format!("approved  {}", scopes.join(" ")))?;
+    output::line(&format!("profile   {name}"))?;
+    output::line(&format!(
+        "next      hardtack token exchange --profile {name}"
+    ))
+}
+
+/// The scopes that the grant was given, which may be fewer than were asked.
+fn grant_scopes(grant: &str) -> Vec<String> {
+    use hardtack_token::{Profile as Kind, TokenText, Untrusted};
+    let read = TokenText::new(grant).and_then(|text| Untrusted::inspect(&text));
+    match read.as_ref().map(Untrusted::claims) {
+        Ok(Kind::Chain(chain)) => chain.leaf().scopes.to_strings(),
+        Ok(Kind::Root(_)) | Err(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,92 @@
+//! `hardtack token`
+
+use std::time::Duration;
+
+use hardtack_token::{TokenText, Untrusted};
+use serde_json::Value;
+
+use super::call::{Exchange, Session};
+use super::context::{Context, read_token};
+use super::credential::CredentialKind;
+use super::failure::{Exit, Failure};
+use super::inspect;
+use super::output::{self, text};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Token {
+    /// Exchange the credential for an access token
+    Exchange(ExchangeArgs),
+    /// Show what a token says, block by block, without asking the server
+    Inspect {
+        /// `-` for standard input, `@FILE` for a file
+        #[arg(value_name = "-|@FILE")]
+        token: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExchangeArgs {
+    /// Only these scopes, separated by commas; needed from the local device and the root token
+    #[arg(long, value_delimiter = ',')]
+    scopes: Vec<String>,
+    /// Origin the token is for; the gateway's where nothing is said
+    #[arg(long)]
+    audience: Option<String>,
+    /// Life of the token, at most 1h
+    #[arg(long, value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+    /// Bind the token to the device's key
+    #[arg(long)]
+    dpop: bool,
+}
+
+pub(super) async fn run(command: &Token, context: &Context) -> Result<(), Failure> {
+    match command {
+        Token::Exchange(args) => exchange(args, context).await,
+        Token::Inspect { token } => inspect_token(token, context),
+    }
+}
+
+async fn exchange(args: &ExchangeArgs, context: &Context) -> Result<(), Failure> {
+    let mut session = Session::open(context).await?;
+    let all = match &session.credential.kind {
+        CredentialKind::Root(_) => Some("the root token"),
+        CredentialKind::LocalDevice { .. } => Some("the local device, which holds `*`"),
+        CredentialKind::Access(_) | CredentialKind::Profile { .. } | CredentialKind::None => None,
+    };
+    if let (Some(what), true) = (all, args.scopes.is_empty()) {
+        return Err(Failure::usage(format!(
+            "say with --scopes which part of the authority the token is to have: this is {what}"
+        ))
+        .with_used(session.credential.source.clone())
+        .with_next("hardtack token exchange --scopes operator.read"));
+    }
+    let answer = session
+        .exchange(&Exchange {
+            scopes: args.scopes.clone(),
+            audience: args.audience.clone(),
+            expires_in: args.ttl.map(|ttl| ttl.as_secs()),
+            dpop: args.dpop,
+        })
+        .await?;
+    if context.json() {
+        output::json(&answer)
+    } else {
+        output::line(text(&answer, "access_token"))
+    }
+}
+
+fn inspect_token(named: &str, context: &Context) -> Result<(), Failure> {
+    let given = read_token(named)?;
+    let refused =
+        |why: hardtack_token::Denial| Failure::new(Exit::Rejected, why.code(), why.to_string());
+    let token = TokenText::new(given.as_str()).map_err(refused)?;
+    let read = Untrusted::inspect(&token).map_err(refused)?;
+    let document: Value = inspect::document(read.claims());
+    if context.json() {
+        return output::json(&document);
+    }
+    inspect::lines(read.claims(), &document)
+        .iter()
+        .try_for_each(|line| output::line(line))
+}

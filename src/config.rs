@@ -1,0 +1,169 @@
+//! What the operator set, checked before anything starts. The one place that
+//! reads the environment beside the flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use hardtack_token::Origin;
+use ipnet::IpNet;
+
+use crate::store::DatabaseUrl;
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One line of text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Settings of `hardtack serve`. Each can be given as a flag or as
+/// `HARDTACK_<FLAG>`; lists are separated by commas.
+#[derive(Clone, Debug, Args)]
+pub struct ServeConfig {
+    /// Address of the API
+    #[arg(long, env = "HARDTACK_LISTEN", default_value = "127.0.0.1:7420")]
+    pub listen: SocketAddr,
+    /// Address of the gateway
+    #[arg(
+        long,
+        env = "HARDTACK_GATEWAY_LISTEN",
+        default_value = "127.0.0.1:7421"
+    )]
+    pub gateway_listen: SocketAddr,
+    /// URL under which clients reach the API; the first one is the issuer
+    #[arg(
+        long = "public-url",
+        env = "HARDTACK_PUBLIC_URL",
+        value_delimiter = ','
+    )]
+    pub public_urls: Vec<Origin>,
+    /// URL under which clients reach the gateway
+    #[arg(long, env = "HARDTACK_GATEWAY_URL")]
+    pub gateway_url: Option<Origin>,
+    /// Where the gateway sends allowed requests
+    #[arg(long, env = "HARDTACK_UPSTREAM")]
+    pub upstream: Option<String>,
+    /// Policy file; several are merged
+    #[arg(long = "policy", env = "HARDTACK_POLICY", value_delimiter = ',')]
+    pub policies: Vec<PathBuf>,
+    /// Database, if not the SQLite file in the data directory: postgres://… or sqlite:PATH
+    #[arg(long, env = "HARDTACK_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Network of proxies whose forwarding headers are believed
+    #[arg(
+        long = "trusted-proxy",
+        env = "HARDTACK_TRUSTED_PROXY",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Write the root token to this new file instead of standard output
+    #[arg(long, env = "HARDTACK_ROOT_TOKEN_FILE")]
+    pub root_token_file: Option<PathBuf>,
+    /// Life of a pairing request
+    #[arg(long, env = "HARDTACK_REQUEST_TTL", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub request_ttl: Duration,
+    /// Form of log lines on standard error
+    #[arg(long, env = "HARDTACK_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// What to log: error, warn, info, debug, trace, or a filter such as `hardtack=debug`
+    #[arg(long, env = "HARDTACK_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// Where the online secret comes from.
+    #[command(flatten)]
+    pub secret: SecretConfig,
+}
+
+/// Where the online secret comes from, if not from `secret.key` in the data directory.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SecretConfig {
+    /// File with the online secret, if not secret.key in the data directory
+    #[arg(long, env = "HARDTACK_SECRET_KEY_FILE")]
+    pub secret_key_file: Option<PathBuf>,
+    /// Command that prints the online secret
+    #[arg(long, env = "HARDTACK_SECRET_KEY_COMMAND")]
+    pub secret_key_command: Option<String>,
+}
+
+impl SecretConfig {
+    /// The same from the environment alone, for commands without these flags.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self {
+            secret_key_file: variable("HARDTACK_SECRET_KEY_FILE").map(PathBuf::from),
+            secret_key_command: text("HARDTACK_SECRET_KEY_COMMAND"),
+        }
+    }
+}
+
+impl ServeConfig {
+    /// The database that is named, or the one in the data directory.
+    pub fn database(
+        &self,
+        data_dir: &std::path::Path,
+    ) -> Result<DatabaseUrl, crate::store::StoreError> {
+        database(self.database_url.as_deref(), data_dir)
+    }
+}
+
+/// The database of a URL, or the one in the data directory.
+pub fn database(
+    url: Option<&str>,
+    data_dir: &std::path::Path,
+) -> Result<DatabaseUrl, crate::store::StoreError> {
+    match url {
+        Some(url) => url.parse(),
+        None => Ok(DatabaseUrl::in_data_dir(data_dir)),
+    }
+}
+
+/// The default data directory: `$XDG_DATA_HOME/hardtack`, else `~/.local/share/hardtack`.
+#[must_use]
+pub fn default_data_dir() -> PathBuf {
+    base_dir("XDG_DATA_HOME", ".local/share").join("hardtack")
+}
+
+/// The directory of profiles: `$XDG_CONFIG_HOME/hardtack/profiles`, else below `~/.config`.
+#[must_use]
+pub fn profiles_dir() -> PathBuf {
+    base_dir("XDG_CONFIG_HOME", ".config").join("hardtack/profiles")
+}
+
+/// The home directory, to show paths shorter.
+#[must_use]
+pub fn home() -> Option<PathBuf> {
+    variable("HOME").map(PathBuf::from)
+}
+
+/// The directory into which systemd puts credentials (`LoadCredential=`).
+#[must_use]
+pub fn credentials_dir() -> Option<PathBuf> {
+    variable("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// Whether this runs in a container: said by the image, or seen from Docker's marker.
+#[must_use]
+pub fn in_container() -> bool {
+    variable("HARDTACK_CONTAINER").is_some() || std::path::Path::new("/.dockerenv").exists()
+}
+
+/// An environment variable of the command line, if it is set and is text.
+#[must_use]
+pub fn text(name: &str) -> Option<String> {
+    variable(name)?.into_string().ok()
+}
+
+/// The base directory of the XDG specification; relative values are ignored.
+fn base_dir(name: &str, below_home: &str) -> PathBuf {
+    let named = variable(name)
+        .map(PathBuf::from)
+        .filter(|p| p.is_absolute());
+    named.unwrap_or_else(|| home().unwrap_or_default().join(below_home))
+}
+
+fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}

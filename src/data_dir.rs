@@ -1,0 +1,282 @@
+//! The data directory: who owns it, the online secret, and where the server is.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rand::RngCore;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::authority::secrets::{SecretError, Secrets};
+use crate::config::{SecretConfig, credentials_dir};
+
+/// The name of the secret in the data directory, and as a systemd credential.
+const SECRET: &str = "secret.key";
+const CREDENTIAL: &str = "hardtack-secret";
+const SERVER: &str = "server.json";
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// The system refused.
+    #[error("{path}: {error}")]
+    File {
+        /// The file or directory.
+        path: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Somebody else owns it.
+    #[error(
+        "{path} belongs to user {owner}, this runs as user {user}: files made now would lock the owner out"
+    )]
+    Foreign {
+        /// The directory.
+        path: String,
+        /// The owner's user id.
+        owner: u32,
+        /// The user id of this process.
+        user: u32,
+    },
+    /// The secret does not read.
+    #[error("{from}: {error}")]
+    Secret {
+        /// Where it came from.
+        from: String,
+        /// What is wrong.
+        error: SecretError,
+    },
+    /// The command that prints the secret failed.
+    #[error("the command for the secret failed: {0}")]
+    Command(String),
+    /// There is no secret where one was expected.
+    #[error("there is no {0}: this is not an initialised data directory")]
+    NoSecret(String),
+}
+
+/// A data directory.
+#[derive(Clone, Debug)]
+pub struct DataDir(PathBuf);
+
+/// `server.json`: where the server of this data directory listens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerFile {
+    /// The URL of the API.
+    pub url: String,
+    /// The URL of the gateway.
+    pub gateway_url: String,
+    /// The server's process.
+    pub pid: u32,
+    /// Which install it serves.
+    pub instance_id: String,
+}
+
+impl DataDir {
+    /// Names a directory. Nothing is touched yet.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The directory as people see it, with `~` for the home directory.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let home = crate::config::home();
+        match home.and_then(|home| self.0.strip_prefix(home).ok().map(Path::to_owned)) {
+            Some(below) => format!("~/{}", below.display()),
+            None => self.0.display().to_string(),
+        }
+    }
+
+    /// Makes the directory if it is not there, for its owner alone; refuses one
+    /// that somebody else owns.
+    pub fn prepare(&self) -> Result<(), DataDirError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.0)
+            .map_err(|e| self.failed("", e))?;
+        self.check_owner()
+    }
+
+    /// Refuses a directory that somebody else owns: a database file made by
+    /// root could not be opened by the server afterwards.
+    pub fn check_owner(&self) -> Result<(), DataDirError> {
+        let owner = fs::metadata(&self.0).map_err(|e| self.failed("", e))?.uid();
+        let user = rustix::process::geteuid().as_raw();
+        if owner == user {
+            return Ok(());
+        }
+        Err(DataDirError::Foreign {
+            path: self.shown(),
+            owner,
+            user,
+        })
+    }
+
+    /// The online secret from where the settings say; a new `secret.key` if
+    /// they say nothing and there is none yet.
+    pub fn secret_or_new(
+        &self,
+        config: &SecretConfig,
+        rng: &mut dyn RngCore,
+    ) -> Result<Secrets, DataDirError> {
+        match self.secret(config) {
+            Err(DataDirError::NoSecret(_)) => {
+                self.write_new(SECRET, &format!("{}\n", *Secrets::generate(rng)))?;
+                self.secret(config)
+            }
+            other => other,
+        }
+    }
+
+    /// The online secret from where the settings say: a file, a command, a
+    /// systemd credential, or `secret.key`.
+    pub fn secret(&self, config: &SecretConfig) -> Result<Secrets, DataDirError> {
+        let credential = credentials_dir().map(|dir| dir.join(CREDENTIAL));
+        let own = self.0.join(SECRET);
+        let (from, text) = if let Some(command) = &config.secret_key_command {
+            ("the command for the secret".to_owned(), run(command)?)
+        } else if let Some(file) = &config.secret_key_file {
+            read(file)?
+        } else if let Some(file) = credential.filter(|file| file.exists()) {
+            read(&file)?
+        } else {
+            read(&own)?
+        };
+        Secrets::from_text(&text).map_err(|error| DataDirError::Secret { from, error })
+    }
+
+    /// Writes `server.json`.
+    pub fn write_server(&self, server: &ServerFile) -> Result<(), DataDirError> {
+        let text = serde_json::to_string(server).unwrap_or_default();
+        let name = format!("{SERVER}.{}", std::process::id());
+        // Renamed into place, so that a reader sees the old or the new one whole.
+        self.write_new(&name, &text)?;
+        let (from, to) = (self.0.join(name), self.0.join(SERVER));
+        fs::rename(from, to).map_err(|e| self.failed(SERVER, e))
+    }
+
+    /// Takes `server.json` away, if it is this process's.
+    pub fn remove_server(&self) {
+        if self.server().is_some_and(|s| s.pid == std::process::id()) {
+            // A file that stays names a dead process; nothing worse.
+            drop(fs::remove_file(self.0.join(SERVER)));
+        }
+    }
+
+    /// Where the server of this directory listens, if it says so.
+    #[must_use]
+    pub fn server(&self) -> Option<ServerFile> {
+        let text = fs::read_to_string(self.0.join(SERVER)).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    fn write_new(&self, name: &str, text: &str) -> Result<(), DataDirError> {
+        write_private(&self.0.join(name), text).map_err(|e| self.failed(name, e))
+    }
+
+    fn failed(&self, name: &str, error: std::io::Error) -> DataDirError {
+        failed(&self.0.join(name), error)
+    }
+}
+
+/// Writes a new file that only its owner can read, down to the disk.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn read(path: &Path) -> Result<(String, Zeroizing<String>), DataDirError> {
+    let shown = path.display().to_string();
+    match fs::read_to_string(path) {
+        Ok(text) => Ok((shown, Zeroizing::new(text))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(DataDirError::NoSecret(shown)),
+        Err(error) => Err(failed(path, error)),
+    }
+}
+
+fn run(command: &str) -> Result<Zeroizing<String>, DataDirError> {
+    let output = Command::new("/bin/sh").arg("-c").arg(command).output();
+    let output = output.map_err(|e| DataDirError::Command(e.to_string()))?;
+    if !output.status.success() {
+        return Err(DataDirError::Command(output.status.to_string()));
+    }
+    String::from_utf8(output.stdout)
+        .map(Zeroizing::new)
+        .map_err(|_| DataDirError::Command("it printed something else than text".to_owned()))
+}
+
+fn failed(path: &Path, error: std::io::Error) -> DataDirError {
+    DataDirError::File {
+        path: path.display().to_string(),
+        error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    #[test]
+    fn a_new_secret_is_made_once_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::new(dir.path().join("data"));
+        data.prepare().unwrap();
+        let config = SecretConfig::default();
+        assert!(matches!(
+            data.secret(&config),
+            Err(DataDirError::NoSecret(_))
+        ));
+        let mut rng = StdRng::seed_from_u64(1);
+        let made = data.secret_or_new(&config, &mut rng).unwrap();
+        let again = data.secret_or_new(&config, &mut rng).unwrap();
+        assert_eq!(made.check(), again.check());
+        let mode = fs::metadata(data.path().join(SECRET)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_secret_can_come_from_a_file_or_a_command() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::new(dir.path().to_owned());
+        let file = dir.path().join("elsewhere");
+        fs::write(&file, "ab".repeat(32)).unwrap();
+        let from_file = SecretConfig {
+            secret_key_file: Some(file.clone()),
+            secret_key_command: None,
+        };
+        let from_command = SecretConfig {
+            secret_key_file: None,
+            secret_key_command: Some(format!("cat {}", file.display())),
+        };
+        let one = data.secret(&from_file).unwrap();
+        let two = data.secret(&from_command).unwrap();
+        assert_eq!(one.check(), two.check());
+        let failing = SecretConfig {
+            secret_key_file: None,
+            secret_key_command: Some("exit 3".to_owned()),
+        };
+        assert!(matches!(
+            data.secret(&failing),
+            Err(DataDirError::Command(_))
+        ));
+    }
+}

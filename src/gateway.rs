@@ -1,0 +1,151 @@
+//! The gateway: a reverse proxy that decides on every request.
+//!
+//! It may depend on `domain` and `hardtack-token`, and on no database: what it
+//! decides by is in memory and changed by others. A request goes
+//!
+//! ```text
+//! wire ──▶ request ──▶ decide ──▶ headers ──▶ proxy ──▶ upstream
+//!          one method,  token,     ours set,
+//!          one path     policy     theirs gone
+//!             │           │                     │
+//!             └───────────┴── problem ◀─────────┘   every refusal, once
+//! ```
+//!
+//! INVARIANT: what [`decide`] saw is what the upstream gets: `request` leaves one
+//! reading of a request, and only `headers` and `upstream` make what is sent on.
+//! `decide` knows nothing of this door; others come to stand beside it.
+
+mod body;
+mod credential;
+mod decide;
+mod headers;
+mod identity;
+mod log;
+mod own;
+mod path;
+mod peer;
+mod problem;
+mod proxy;
+mod refusal;
+mod request;
+mod request_id;
+mod reverse_proxy;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+mod upstream;
+mod way_out;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hardtack_token::dpop::ReplayMemory;
+use hardtack_token::{Clock, Origin, Verifier};
+use ipnet::IpNet;
+use rand::RngCore;
+
+use crate::domain::policy::Policy;
+use decide::Decider;
+use proxy::Proxy;
+use request_id::RequestIds;
+pub use serve::serve;
+pub use upstream::Upstream;
+use way_out::Site;
+
+/// How a gateway is set up.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// The gateway's URL: the audience it states, and what proofs are made for.
+    /// Proofs may name a loopback host on any port as well.
+    pub origin: Origin,
+    /// The authority's URL, where callers are sent to pair and to exchange.
+    pub issuer: Origin,
+    /// Where allowed requests go. Without one they are answered 503.
+    pub upstream: Option<Upstream>,
+    /// Proxies whose forwarding headers and request ids are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long it waits for what.
+    pub timeouts: Timeouts,
+}
+
+/// How long the gateway waits for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the head of a request, and for the next request on a connection.
+    pub request_head: Duration,
+    /// For a connection to the upstream.
+    pub connect: Duration,
+    /// For the head of the upstream's answer, counted anew with each part of
+    /// the request's body that it took.
+    pub response: Duration,
+    /// For requests to end when the gateway shuts down.
+    pub drain: Duration,
+}
+
+/// Why a gateway cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The upstream is `https` and there is nothing to check its certificate by.
+    #[error("the certificates of this machine cannot be read: {0}")]
+    Certificates(#[source] std::io::Error),
+}
+
+/// A reverse proxy that decides on every request.
+#[derive(Debug)]
+pub struct Gateway {
+    decider: Decider,
+    proxy: Option<Proxy>,
+    issuer: Origin,
+    trusted_proxies: Vec<IpNet>,
+    timeouts: Timeouts,
+    ids: RequestIds,
+}
+
+impl Gateway {
+    /// Sets a gateway up. It decides by the policy that is in force when a
+    /// request comes, and by the keys and revocations that `verifier` is fed.
+    pub fn new(
+        settings: GatewaySettings,
+        verifier: Arc<Verifier>,
+        policy: Arc<ArcSwap<Policy>>,
+        clock: Arc<dyn Clock>,
+        proofs: Arc<ReplayMemory>,
+        rng: &mut dyn RngCore,
+    ) -> Result<Self, GatewayError> {
+        let timeouts = settings.timeouts;
+        let proxy = settings.upstream.map(|up| Proxy::new(up, &timeouts));
+        Ok(Self {
+            decider: Decider::new(settings.origin, verifier, policy, clock, proofs),
+            proxy: proxy.transpose().map_err(GatewayError::Certificates)?,
+            issuer: settings.issuer,
+            trusted_proxies: settings.trusted_proxies,
+            timeouts,
+            ids: RequestIds::new(rng),
+        })
+    }
+
+    const fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Where refusals send people.
+    const fn site(&self) -> Site<'_> {
+        Site {
+            gateway: self.decider.origin(),
+            issuer: &self.issuer,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            request_head: Duration::from_secs(30),
+            connect: Duration::from_secs(5),
+            response: Duration::from_secs(60),
+            drain: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What becomes of headers on their way through.
+
+use std::net::IpAddr;
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+
+use crate::gateway::credential::DPOP;
+use crate::gateway::identity::{self, Identity};
+use crate::gateway::peer::{Peer, X_FORWARDED_FOR};
+use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
+use crate::gateway::upgrade;
+
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What concerns one connection only (RFC 9110 section 7.6.1), and trailers: a
+/// server that merges them into the head would take an identity from there.
+static HOP_BY_HOP: [HeaderName; 10] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Headers by which some upstreams take another path or method than those of
+/// the request line, which are what was decided on.
+const OVERRIDES: [&str; 5] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// What a request is sent on with.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) identity: Identity,
+    pub(crate) id: &'a RequestId,
+    pub(crate) peer: Peer,
+    /// The `Host` of the upstream.
+    pub(crate) host: &'a HeaderValue,
+    pub(crate) has_body: bool,
+    pub(crate) is_websocket: bool,
+}
+
+impl Outgoing<'_> {
+    /// Turns the headers that the client sent into those that the upstream gets.
+    ///
+    /// `Host` becomes the upstream's, since the decision does not look at it: a
+    /// client could else choose another site of the same server. The client's is
+    /// in `X-Forwarded-Host`.
+    pub(crate) fn rewrite(self, headers: &mut HeaderMap) {
+        let trusted = self.peer.trusted;
+        // Read before anything is removed: a client must not have its own
+        // address forgotten by nominating the header.
+        let forwarded_for = forwarded_for(headers, self.peer);
+        let kept = |headers: &HeaderMap, name| headers.get(name).filter(|_| trusted).cloned();
+        let proto = kept(headers, &X_FORWARDED_PROTO).unwrap_or(HeaderValue::from_static("http"));
+        let host = kept(headers, &X_FORWARDED_HOST).or_else(|| headers.get(HOST).cloned());
+
+        remove_hop_by_hop(headers);
+        // Answered here: the client is told to go on when its body is wanted.
+        headers.remove(EXPECT);
+        // SECURITY: our credential is for us. An upstream that got it could use it.
+        headers.remove(AUTHORIZATION);
+        headers.remove(&DPOP);
+        remove_if(headers, |name| {
+            name.starts_with(identity::PREFIX)
+                || OVERRIDES.contains(&name)
+                || (!trusted && is_forwarding(name))
+        });
+
+        // INVARIANT: what is set here is set after all removals, so that nothing
+        // a client sends or nominates has an effect on it.
+        headers.insert(&X_FORWARDED_FOR, forwarded_for);
+        headers.insert(&X_FORWARDED_PROTO, proto);
+        match host {
+            Some(host) => headers.insert(&X_FORWARDED_HOST, host),
+            None => headers.remove(&X_FORWARDED_HOST),
+        };
+        headers.insert(HOST, self.host.clone());
+        headers.insert(&X_REQUEST_ID, self.id.value().clone());
+        self.identity.set(headers, self.id);
+        if self.is_websocket {
+            upgrade::set(headers);
+        } else if self.has_body && !headers.contains_key(CONTENT_LENGTH) {
+            // Said for GET too, where hyper else assumes that there is no body.
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+}
+
+/// Turns the headers that the upstream sent into those that the client gets.
+pub(crate) fn rewrite_answer(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    remove_if(headers, |name| name.starts_with(identity::PREFIX));
+}
+
+fn is_forwarding(name: &str) -> bool {
+    name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+}
+
+fn forwarded_for(headers: &HeaderMap, peer: Peer) -> HeaderValue {
+    let value = |address: IpAddr| HeaderValue::try_from(address.to_string());
+    let before = headers.get_all(&X_FORWARDED_FOR).iter();
+    let mut list: Vec<u8> = Vec::new();
+    for hop in before.filter(|_| peer.trusted) {
+        list.extend_from_slice(hop.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    let whole = if list.is_empty() {
+        value(peer.address)
+    } else {
+        list.extend_from_slice(peer.address.to_string().as_bytes());
+        HeaderValue::try_from(list)
+    };
+    whole.unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Removes what concerns one connection only, and what `Connection` says does.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.eq_ignore_ascii_case(b"close"))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect();
+    for name in nominated.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+fn remove_if(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let found = headers.keys().filter(|name| unwanted(name.as_str()));
+    // Empty for most requests, and then nothing is allocated.
+    let found: Vec<HeaderName> = found.cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(peer: &str, sent: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        headers.append(HOST, HeaderValue::from_static("gw.example"));
+        for (name, value) in sent {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let outgoing = Outgoing {
+            identity: Identity::nobody(),
+            id: &RequestId::fixed("id-1"),
+            peer: Peer::new(peer.parse().unwrap(), &["10.0.0.0/8".parse().unwrap()]),
+            host: &HeaderValue::from_static("up:8080"),
+            has_body: false,
+            is_websocket: false,
+        };
+        outgoing.rewrite(&mut headers);
+        lines(&headers)
+    }
+
+    fn lines(headers: &HeaderMap) -> Vec<String> {
+        let line = |(name, value): (&HeaderName, &HeaderValue)| {
+            format!("{name}: {}", value.to_str().unwrap())
+        };
+        let mut lines: Vec<String> = headers.iter().map(line).collect();
+        lines.sort();
+        lines
+    }
+
+    const BARE: [&str; 11] = [
+        "host: up:8080",
+        "x-forwarded-for: 192.0.2.1",
+        "x-forwarded-host: gw.example",
+        "x-forwarded-proto: http",
+        "x-hardtack-device: ",
+        "x-hardtack-grant: ",
+        "x-hardtack-request-id: id-1",
+        "x-hardtack-role: ",
+        "x-hardtack-scopes: ",
+        "x-hardtack-service: ",
+        "x-request-id: id-1",
+    ];
+
+    #[test]
+    fn what_a_client_must_not_say_is_gone() {
+        let sent = [
+            ("authorization", "Bearer secret"),
+            ("dpop", "proof"),
+            ("x-hardtack-device", "mallory"),
+            ("x-hardtack-device", "mallory"),
+            ("x-hardtack-anything", "mallory"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-host", "evil"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-prefix", "/evil"),
+            ("x-real-ip", "6.6.6.6"),
+            ("x-request-id", "mine"),
+            ("x-original-url", "/evil"),
+            ("x-http-method-override", "DELETE"),
+            ("expect", "100-continue"),
+        ];
+        assert_eq!(rewritten("192.0.2.1", &sent), BARE);
+    }
+
+    #[test]
+    fn what_concerns_one_connection_is_gone() {
+        let sent = [
+            ("connection", "close, x-mine, X-Forwarded-For"),
+            ("connection", "X-Hardtack-Scopes,host,,@"),
+            ("x-mine", "1"),
+            ("keep-alive", "1"),
+            ("proxy-connection", "1"),
+            ("proxy-authorization", "1"),
+            ("te", "trailers"),
+            ("trailer", "x-hardtack-device"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "1"),
+        ];
+        assert_eq!(rewritten("192.0.2.1", &sent), BARE);
+    }
+
+    #[test]
+    fn a_trusted_proxys_word_is_passed_on_and_added_to() {
+        let sent = [
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "public.example"),
+            ("forwarded", "for=192.0.2.7"),
+            ("connection", "x-forwarded-for"),
+            ("x-hardtack-device", "mallory"),
+        ];
+        let lines = rewritten("10.0.0.1", &sent);
+        for expected in [
+            "x-forwarded-for: 6.6.6.6, 192.0.2.7, 10.0.0.1",
+            "x-forwarded-proto: https",
+            "x-forwarded-host: public.example",
+            "forwarded: for=192.0.2.7",
+            "x-hardtack-device: ",
+        ] {
+            assert!(lines.iter().any(|line| line == expected), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_loses_what_the_upstream_must_not_say() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "x-mine"),
+            ("x-mine", "1"),
+            ("keep-alive", "timeout=5"),
+            ("x-hardtack-scopes", "*"),
+            ("content-length", "3"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        rewrite_answer(&mut headers);
+        assert_eq!(lines(&headers), ["content-length: 3"]);
+    }
+}

@@ -1,0 +1,82 @@
+//! The other end of a connection, and what is believed of what it says.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+/// The header by which proxies name the clients before them.
+pub(crate) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The TCP peer of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// Whether it is a proxy of ours, whose forwarding headers are believed.
+    pub(crate) trusted: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(address: IpAddr, proxies: &[IpNet]) -> Self {
+        // `::ffff:10.0.0.1` is `10.0.0.1` on a socket that serves both families.
+        let address = address.to_canonical();
+        Self {
+            address,
+            trusted: is_proxy(address, proxies),
+        }
+    }
+
+    /// The client: the last address that no proxy of ours put there.
+    pub(crate) fn client(self, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+        if !self.trusted {
+            return self.address;
+        }
+        let hops = headers.get_all(&X_FORWARDED_FOR).iter().rev();
+        let hops = hops
+            .map_while(|value| value.to_str().ok())
+            .flat_map(|list| list.rsplit(','))
+            .map_while(|hop| hop.trim().parse::<IpAddr>().ok());
+        let mut client = self.address;
+        for hop in hops {
+            client = hop.to_canonical();
+            if !is_proxy(client, proxies) {
+                break;
+            }
+        }
+        client
+    }
+}
+
+fn is_proxy(address: IpAddr, proxies: &[IpNet]) -> bool {
+    proxies.iter().any(|net| net.contains(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, forwarded: &[&str]) -> String {
+        let proxies = ["10.0.0.0/8".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append(&X_FORWARDED_FOR, value.parse().unwrap());
+        }
+        let peer = Peer::new(peer.parse().unwrap(), &proxies);
+        peer.client(&headers, &proxies).to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_last_hop_that_is_no_proxy_of_ours() {
+        for (peer, forwarded, expected) in [
+            ("192.0.2.1", &["6.6.6.6"][..], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["192.0.2.7"], "192.0.2.7"),
+            ("10.0.0.1", &["6.6.6.6, 192.0.2.7, 10.0.0.9"], "192.0.2.7"),
+            ("10.0.0.1", &["6.6.6.6", "192.0.2.7"], "192.0.2.7"),
+            ("10.0.0.1", &["6.6.6.6, unknown, 10.0.0.9"], "10.0.0.9"),
+            ("::ffff:10.0.0.1", &["192.0.2.7"], "192.0.2.7"),
+        ] {
+            assert_eq!(client(peer, forwarded), expected, "{peer} {forwarded:?}");
+        }
+    }
+}

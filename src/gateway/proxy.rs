@@ -1,0 +1,162 @@
+//! The way to the upstream and back, streaming.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, ResponseFuture};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::gateway::Timeouts;
+use crate::gateway::body::{AnswerBody, Upload};
+use crate::gateway::headers;
+use crate::gateway::refusal::Refusal;
+use crate::gateway::upgrade::{self, Open};
+use crate::gateway::upstream::Upstream;
+
+/// How much of a body is held at a time, for each direction of a connection.
+pub(crate) const BUFFER: usize = 64 * 1024;
+
+/// How long a connection waits for its next request. Common upstreams (Node.js)
+/// close after 5 s; a request that meets that close would fail.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// An upstream and the connections to it.
+pub(crate) struct Proxy {
+    upstream: Upstream,
+    client: Link,
+    response_timeout: Duration,
+}
+
+enum Link {
+    Plain(Client<HttpConnector, Upload>),
+    Tls(Client<HttpsConnector<HttpConnector>, Upload>),
+}
+
+impl Proxy {
+    /// Fails if the machine's certificates cannot be read and are needed.
+    pub(crate) fn new(upstream: Upstream, timeouts: &Timeouts) -> io::Result<Self> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(timeouts.connect));
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .http1_max_buf_size(BUFFER)
+            // The head is complete when it comes here.
+            .set_host(false);
+        let client = if upstream.is_tls() {
+            connector.enforce_http(false);
+            let connector = HttpsConnectorBuilder::new()
+                .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
+                .https_only()
+                .enable_http1()
+                .wrap_connector(connector);
+            Link::Tls(builder.build(connector))
+        } else {
+            Link::Plain(builder.build(connector))
+        };
+        Ok(Self {
+            upstream,
+            client,
+            response_timeout: timeouts.response,
+        })
+    }
+
+    pub(crate) const fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Sends a request on and gives the answer's head; bodies flow as they are
+    /// read. Dropping the future, or the answer, ends the exchange upstream.
+    ///
+    /// `websocket` is there where the decision was about an upgrade.
+    pub(crate) async fn forward(
+        &self,
+        mut request: Request<Incoming>,
+        websocket: Option<Open>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let client = websocket.map(|open| (hyper::upgrade::on(&mut request), open));
+        let mut response = self.send(request).await?;
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        match client {
+            Some((client, open)) if switched && upgrade::agrees(response.headers()) => {
+                let upstream = hyper::upgrade::on(&mut response);
+                headers::rewrite_answer(response.headers_mut());
+                upgrade::set(response.headers_mut());
+                upgrade::tunnel(client, upstream, open);
+            }
+            // An upstream that switches unasked speaks something else than HTTP.
+            Some(_) | None if switched => return Err(Refusal::UpstreamFailed),
+            Some(_) | None => headers::rewrite_answer(response.headers_mut()),
+        }
+        Ok(response.map(AnswerBody::Streamed))
+    }
+
+    async fn send(&self, request: Request<Incoming>) -> Result<Response<Incoming>, Refusal> {
+        let (parts, body) = request.into_parts();
+        let (upload, progress) = Upload::new(body);
+        let mut response = self.client.request(Request::from_parts(parts, upload));
+        let mut before = 0;
+        loop {
+            match tokio::time::timeout(self.response_timeout, &mut response).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => return Err(self.failure(&error)),
+                Err(_elapsed) => {}
+            }
+            // An upstream may read a long upload to its end before it answers.
+            match &progress {
+                Some(progress) if progress.frames() != before => before = progress.frames(),
+                Some(progress) if progress.waits_for_client() => {
+                    return Err(Refusal::RequestTimeout);
+                }
+                Some(_) | None => return Err(Refusal::UpstreamTimeout),
+            }
+        }
+    }
+
+    fn failure(&self, error: &hyper_util::client::legacy::Error) -> Refusal {
+        // The details are for whoever runs the gateway, not for its callers.
+        tracing::warn!(upstream = %self.upstream, error = %chain(error), "upstream failed");
+        let mut causes = causes(error);
+        let timed_out = causes.any(|cause| {
+            let io = cause.downcast_ref::<io::Error>();
+            io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut)
+        });
+        if timed_out {
+            Refusal::UpstreamTimeout
+        } else {
+            Refusal::UpstreamFailed
+        }
+    }
+}
+
+impl Link {
+    fn request(&self, request: Request<Upload>) -> ResponseFuture {
+        match self {
+            Self::Plain(client) => client.request(request),
+            Self::Tls(client) => client.request(request),
+        }
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({})", self.upstream)
+    }
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+    texts.join(": ")
+}

@@ -1,0 +1,238 @@
+//! The door that requests come through on their way to the upstream.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, Uri, Version};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use crate::gateway::body::AnswerBody;
+use crate::gateway::decide::{Allowed, Asked};
+use crate::gateway::headers::Outgoing;
+use crate::gateway::identity::Identity;
+use crate::gateway::log::{self, Subject};
+use crate::gateway::own::{self, Own};
+use crate::gateway::peer::Peer;
+use crate::gateway::proxy::Proxy;
+use crate::gateway::refusal::{Refusal, Refused};
+use crate::gateway::request::Received;
+use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
+use crate::gateway::upgrade::Open;
+use crate::gateway::way_out::Line;
+use crate::gateway::{Gateway, problem};
+
+/// How much of a body is read for nothing. Its sender may not listen before all
+/// is sent, and a connection that is closed too early takes the answer with it.
+const DRAIN: u64 = 256 * 1024;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// What is done with a request once it is decided on.
+enum Course<'a> {
+    Answer(Response<AnswerBody>),
+    Forward(Way<'a>),
+}
+
+/// Where a request goes, and as whose.
+struct Way<'a> {
+    proxy: &'a Proxy,
+    target: Uri,
+    identity: Identity,
+    is_websocket: bool,
+}
+
+/// Whom a request comes from, and what it is called.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    peer: Peer,
+    client: IpAddr,
+    id: &'a RequestId,
+}
+
+impl Gateway {
+    /// Answers one request.
+    pub(crate) async fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        open: Open,
+    ) -> Response<AnswerBody> {
+        let (parts, body) = request.into_parts();
+        let peer = Peer::new(peer, &self.trusted_proxies);
+        let millis = self.decider.clock().now_millis();
+        let id = self.ids.of(&parts.headers, peer.trusted, millis);
+        let sender = Sender {
+            peer,
+            client: peer.client(&parts.headers, &self.trusted_proxies),
+            id: &id,
+        };
+        let mut response = match self.course(&parts, !body.is_end_stream(), sender) {
+            Course::Forward(way) => self.forward(parts, body, way, sender, open).await,
+            Course::Answer(mut answer) => {
+                if dismiss(body, parts.headers.contains_key(EXPECT)) {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(CONNECTION, close);
+                }
+                answer
+            }
+        };
+        // What an upstream calls the request is for its own logs.
+        let id = id.value().clone();
+        response.headers_mut().insert(&X_REQUEST_ID, id);
+        response
+    }
+
+    /// Reads a request and decides on it. Nothing is waited for.
+    fn course(&self, parts: &Parts, has_body: bool, sender: Sender<'_>) -> Course<'_> {
+        let received = match Received::read(parts, has_body) {
+            Ok(received) => received,
+            Err(why) => {
+                let line = Line {
+                    method: parts.method.as_str(),
+                    path: parts.uri.path(),
+                };
+                return Course::Answer(self.refuse(&Refused::unknown(why), line, sender));
+            }
+        };
+        let asked = received.asked();
+        let course = match Own::of(&asked) {
+            Some(own) => self.answer_itself(own, &asked).map(Course::Answer),
+            None => self.way(&asked, parts, sender).map(Course::Forward),
+        };
+        course.unwrap_or_else(|refused| {
+            Course::Answer(self.refuse(&refused, Line::of(&asked), sender))
+        })
+    }
+
+    fn answer_itself(
+        &self,
+        own: Own,
+        asked: &Asked<'_>,
+    ) -> Result<Response<AnswerBody>, Box<Refused>> {
+        let origin = self.decider.origin();
+        match own {
+            Own::Metadata => {
+                let policy = self.decider.policy();
+                Ok(own::metadata(origin, &self.issuer, policy.catalog()))
+            }
+            Own::Whoami => {
+                let permit = self.decider.decide_any(asked)?;
+                Ok(own::whoami(permit.access(), origin))
+            }
+            Own::Nothing(why) => {
+                self.decider.decide_any(asked)?;
+                Err(Refused::unknown(why).into())
+            }
+        }
+    }
+
+    /// The way of a request that the policy and its token allow.
+    fn way(
+        &self,
+        asked: &Asked<'_>,
+        parts: &Parts,
+        sender: Sender<'_>,
+    ) -> Result<Way<'_>, Box<Refused>> {
+        let allowed = self.decider.decide(asked)?;
+        let Some(proxy) = &self.proxy else {
+            return Err(Refused::unknown(Refusal::NoUpstream).into());
+        };
+        let target = proxy.upstream().url(asked.path, &parts.uri);
+        let target = target.map_err(|_| {
+            let why = "the request target is too long or holds what no URL holds";
+            Refused::unknown(Refusal::InvalidRequest(why.into()))
+        })?;
+        log::allowed(sender.subject(Line::of(asked)), &allowed);
+        Ok(Way {
+            proxy,
+            target,
+            identity: match allowed {
+                Allowed::Everybody => Identity::nobody(),
+                Allowed::Holder(permit) => Identity::of(permit.access()),
+            },
+            is_websocket: asked.is_websocket(),
+        })
+    }
+
+    async fn forward(
+        &self,
+        mut parts: Parts,
+        body: Incoming,
+        way: Way<'_>,
+        sender: Sender<'_>,
+        open: Open,
+    ) -> Response<AnswerBody> {
+        let outgoing = Outgoing {
+            identity: way.identity,
+            id: sender.id,
+            peer: sender.peer,
+            host: way.proxy.upstream().host(),
+            has_body: !body.is_end_stream(),
+            is_websocket: way.is_websocket,
+        };
+        outgoing.rewrite(&mut parts.headers);
+        parts.uri = way.target;
+        parts.version = Version::HTTP_11;
+        let method = parts.method.clone();
+        let request = Request::from_parts(parts, body);
+        let open = way.is_websocket.then_some(open);
+        let answer = way.proxy.forward(request, open).await;
+        answer.unwrap_or_else(|why| {
+            let line = Line {
+                method: method.as_str(),
+                path: "",
+            };
+            self.refuse(&Refused::unknown(why), line, sender)
+        })
+    }
+
+    fn refuse(
+        &self,
+        refused: &Refused,
+        line: Line<'_>,
+        sender: Sender<'_>,
+    ) -> Response<AnswerBody> {
+        log::refused(sender.subject(line), refused);
+        problem::answer(refused, self.site(), line, sender.id)
+    }
+}
+
+impl<'a> Sender<'a> {
+    const fn subject(self, line: Line<'a>) -> Subject<'a> {
+        Subject {
+            line,
+            client: self.client,
+            id: self.id,
+        }
+    }
+}
+
+/// Deals with the body of a request that is answered without it. Says whether
+/// the connection has to be closed.
+///
+/// SECURITY: a refused sender does not get to send a gigabyte.
+fn dismiss(mut body: Incoming, waits_to_be_asked: bool) -> bool {
+    if body.is_end_stream() {
+        return false;
+    }
+    if waits_to_be_asked {
+        // Reading would be the invitation (`100 Continue`) to send it.
+        return true;
+    }
+    let is_short = body.size_hint().upper().is_some_and(|size| size <= DRAIN);
+    let drain = async move {
+        let mut left = DRAIN;
+        while let Some(Ok(frame)) = body.frame().await {
+            let size = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match left.checked_sub(size) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    tokio::spawn(tokio::time::timeout(DRAIN_TIME, drain));
+    !is_short
+}

@@ -1,0 +1,178 @@
+//! The way out of a refusal: who could do it, and the exact next command.
+
+use hardtack_token::dpop::ProofError;
+use hardtack_token::{Denial, Origin, ScopeSet};
+
+use crate::gateway::decide::Asked;
+use crate::gateway::refusal::{Refusal, Refused, Remedy};
+
+/// Where commands point to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site<'a> {
+    pub(crate) gateway: &'a Origin,
+    pub(crate) issuer: &'a Origin,
+}
+
+/// The request, as it may be repeated to the person who sent it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+}
+
+/// What a newcomer asks for first. Which scope a route needs is not said to
+/// callers without a credential; the next refusal says it.
+const FIRST_SCOPE: &str = "operator.read";
+
+/// The kinds of credential that could do it.
+pub(crate) fn who(refusal: &Refusal) -> Vec<String> {
+    if let Some(required) = refusal.required() {
+        return vec![format!("a device or a service that holds `{required}`")];
+    }
+    if matches!(refusal, Refusal::Token(Denial::MissingToken)) {
+        let who = ["a paired device", "a service with a token of its own"];
+        return who.map(str::to_owned).into();
+    }
+    Vec::new()
+}
+
+/// The commands that get on.
+pub(crate) fn next(refused: &Refused, site: Site<'_>, line: Line<'_>) -> Vec<String> {
+    match &refused.why {
+        Refusal::Token(denial) => after_denial(denial, refused, site),
+        Refusal::Proof(ProofError::Uri { origin, .. }) => vec![
+            format!("hardtack serve --gateway-url {origin}"),
+            site.exchange(""),
+        ],
+        Refusal::Proof(_) => vec![site.exchange(" --dpop"), site.exchange("")],
+        Refusal::NotBound => vec![site.exchange(" --dpop")],
+        Refusal::NoRoute | Refusal::DeniedByPolicy => vec![explain(line)],
+        Refusal::NoUpstream => vec!["hardtack serve --upstream http://127.0.0.1:8080".to_owned()],
+        Refusal::NotFound | Refusal::MethodNotAllowed => {
+            vec![format!("curl {}/.hardtack/whoami", site.gateway)]
+        }
+        Refusal::AmbiguousPath(_)
+        | Refusal::DuplicateAuthorization
+        | Refusal::InvalidRequest(_)
+        | Refusal::RequestTimeout
+        | Refusal::UpstreamFailed
+        | Refusal::UpstreamTimeout => Vec::new(),
+    }
+}
+
+fn after_denial(denial: &Denial, refused: &Refused, site: Site<'_>) -> Vec<String> {
+    let pair_first = || site.pair(FIRST_SCOPE);
+    match denial {
+        Denial::MissingToken => vec![pair_first(), site.exchange("")],
+        Denial::GrantNotAccepted | Denial::Expired(_) | Denial::WrongHolder => {
+            vec![site.exchange("")]
+        }
+        Denial::RootTokenNotAccepted => {
+            vec![site.exchange(&format!(" --token - --scopes {FIRST_SCOPE}"))]
+        }
+        Denial::Malformed(_)
+        | Denial::OutsideProfile(_)
+        | Denial::UnknownKey(_)
+        | Denial::BadSignature { .. }
+        | Denial::NotActivated => {
+            vec!["hardtack token inspect -".to_owned(), site.exchange("")]
+        }
+        Denial::Revoked | Denial::Retired => vec![pair_first()],
+        Denial::WrongAudience { .. } => {
+            vec![site.exchange(&format!(" --audience {}", site.gateway))]
+        }
+        Denial::CaveatMethod | Denial::CaveatPath | Denial::CaveatOperation => {
+            vec!["hardtack token inspect -".to_owned(), site.exchange("")]
+        }
+        Denial::InsufficientScope { .. } => match refused.caller.as_ref().map(|c| &c.remedy) {
+            Some(Remedy::Exchange(scopes)) => {
+                vec![site.exchange(&format!(" --scopes {}", listed(scopes)))]
+            }
+            Some(Remedy::Pair(scopes)) => vec![site.pair(&listed(scopes)), site.exchange("")],
+            Some(Remedy::Nothing) | None => Vec::new(),
+        },
+        Denial::RevocationsStale { .. } => vec![format!("curl {}/readyz", site.issuer)],
+    }
+}
+
+impl<'a> Line<'a> {
+    pub(crate) const fn of(asked: &Asked<'a>) -> Self {
+        Self {
+            method: asked.method,
+            path: asked.path,
+        }
+    }
+}
+
+impl Site<'_> {
+    fn pair(&self, scopes: &str) -> String {
+        format!("hardtack pair --scopes {scopes} --url {}", self.issuer)
+    }
+
+    fn exchange(&self, options: &str) -> String {
+        format!("hardtack token exchange{options} --url {}", self.issuer)
+    }
+}
+
+fn listed(scopes: &ScopeSet) -> String {
+    scopes.to_strings().join(",")
+}
+
+/// SECURITY: a path comes from whoever made the link that was followed, and the
+/// command is pasted into a shell. It is repeated only if it means nothing there.
+fn explain(line: Line<'_>) -> String {
+    let harmless =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'.' | b'_' | b'%' | b'@');
+    if line.path.bytes().all(harmless) && line.method.bytes().all(harmless) {
+        format!("hardtack policy explain {} {}", line.method, line.path)
+    } else {
+        "hardtack policy check".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next_after(why: Refusal, path: &str) -> String {
+        let origin = |text: &str| text.parse::<Origin>().unwrap();
+        let (gateway, issuer) = (origin("http://gw.example"), origin("http://as.example"));
+        let site = Site {
+            gateway: &gateway,
+            issuer: &issuer,
+        };
+        let line = Line {
+            method: "GET",
+            path,
+        };
+        next(&Refused::unknown(why), site, line).join("\n")
+    }
+
+    #[test]
+    fn a_newcomer_is_told_to_pair_and_to_exchange() {
+        assert_eq!(
+            next_after(Denial::MissingToken.into(), "/x"),
+            "hardtack pair --scopes operator.read --url http://as.example\n\
+             hardtack token exchange --url http://as.example"
+        );
+    }
+
+    #[test]
+    fn a_token_for_another_audience_is_exchanged_for_this_one() {
+        let denial = Denial::WrongAudience {
+            stated: String::new(),
+        };
+        assert!(next_after(denial.into(), "/x").contains("--audience http://gw.example"));
+    }
+
+    #[test]
+    fn a_path_that_means_something_to_a_shell_is_not_repeated() {
+        assert_eq!(
+            next_after(Refusal::NoRoute, "/api/x%20y"),
+            "hardtack policy explain GET /api/x%20y"
+        );
+        for path in ["/$(reboot)", "/a'b", "/a&b", "/a*"] {
+            assert_eq!(next_after(Refusal::NoRoute, path), "hardtack policy check");
+        }
+    }
+}

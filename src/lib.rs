@@ -1,0 +1,15 @@
+//! hardtack: a self-hosted authorization service and gateway.
+//!
+//! Data flows one way: `main → cli → server → {api, gateway} → authority →
+//! store → domain → hardtack-token`.
+
+pub mod api;
+pub mod authority;
+pub mod cli;
+pub mod config;
+pub mod data_dir;
+pub mod domain;
+pub mod gateway;
+pub mod server;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,5 @@
+//! The `hardtack` command.
+
+fn main() -> std::process::ExitCode {
+    hardtack::cli::run()
+}

@@ -1,0 +1,244 @@
+//! A node: the database, the authority, the API and the gateway, put together
+//! and run until it is told to stop.
+
+mod announce;
+mod tasks;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hardtack_token::dpop::ReplayMemory;
+use hardtack_token::{Clock, Origin, SystemClock};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::api::{self, Api};
+use crate::authority::bootstrap::Bootstrap;
+use crate::authority::entropy::Entropy;
+use crate::authority::{Authority, Error, Parts, Settings};
+use crate::config::{ServeConfig, in_container};
+use crate::data_dir::{DataDir, DataDirError, ServerFile};
+use crate::domain::policy::{Policy, PolicyError, Source};
+use crate::gateway::{Gateway, GatewayError, GatewaySettings, Timeouts, Upstream};
+use crate::store::{Store, StoreError};
+pub use announce::{Announced, announce};
+
+/// The memory for verified tokens, in bytes: some five thousand tokens.
+const TOKEN_CACHE: u64 = 16 * 1024 * 1024;
+/// How many proofs of possession the gateway remembers.
+const REPLAY_MEMORY: usize = 200_000;
+/// How long open requests may take to end after the signal to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why a node does not start, or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The install cannot be made or opened.
+    #[error(transparent)]
+    Authority(#[from] Error),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A policy file cannot be read.
+    #[error("policy file {path}: {error}")]
+    PolicyFile {
+        /// The file.
+        path: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The policy does not load.
+    #[error("policy: {0}")]
+    Policy(#[from] PolicyError),
+    /// The upstream, or a listen address, makes no URL.
+    #[error("{0}")]
+    Url(#[from] hardtack_token::InvalidId),
+    /// The gateway cannot be set up.
+    #[error("gateway: {0}")]
+    Gateway(#[from] GatewayError),
+    /// Standard output or the root token file cannot be written: the root token
+    /// was not shown and will be made anew at the next start.
+    #[error(
+        "the root token could not be written to {to}: {error}; another one is made at the next start"
+    )]
+    Announce {
+        /// Where it was to go.
+        to: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A listener failed.
+    #[error("a listener failed: {0}")]
+    Serve(std::io::Error),
+}
+
+/// Runs a node until `stop` says so or a listener fails.
+pub async fn serve(
+    config: ServeConfig,
+    data_dir: DataDir,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), ServeError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy = Entropy::system();
+    // Everything that can be wrong with the settings is found before a root
+    // token is made: a start that fails must not have shown one.
+    let policy = Arc::new(ArcSwap::from_pointee(load_policy(&config)?));
+    let upstream = config.upstream.as_deref().map(str::parse::<Upstream>);
+    let upstream = upstream.transpose()?;
+    data_dir.prepare()?;
+    let secrets = data_dir.secret_or_new(&config.secret, &mut entropy.rng())?;
+    let store = Store::open(&config.database(data_dir.path())?).await?;
+    let api_listener = listen(config.listen).await?;
+    let gateway_listener = listen(config.gateway_listen).await?;
+    let settings = settings(&config, &api_listener, &gateway_listener)?;
+
+    let bootstrap = Bootstrap {
+        store: &store,
+        secrets: &secrets,
+        clock: &clock,
+        entropy: &entropy,
+    };
+    if let Some(announcement) = bootstrap.first_boot().await? {
+        let told = Announced {
+            data_dir: &data_dir,
+            root_token_file: config.root_token_file.as_deref(),
+            policies: &config.policies,
+            upstream: config.upstream.as_deref(),
+        };
+        announce(&announcement, &told)?;
+        bootstrap.shown(announcement).await?;
+    }
+
+    let authority = Arc::new(
+        Authority::open(Parts {
+            store: store.clone(),
+            secrets,
+            settings: settings.clone(),
+            policy: Arc::clone(&policy),
+            clock: Arc::clone(&clock),
+            entropy,
+            token_cache: TOKEN_CACHE,
+        })
+        .await?,
+    );
+    let tasks = tasks::start(Arc::clone(&authority), stop.clone()).await?;
+    let gateway = Arc::new(Gateway::new(
+        GatewaySettings {
+            origin: settings.gateway_url.clone(),
+            issuer: settings.issuer.clone(),
+            upstream,
+            trusted_proxies: config.trusted_proxies.clone(),
+            timeouts: Timeouts::default(),
+        },
+        Arc::clone(authority.verifier()),
+        policy,
+        clock,
+        Arc::new(ReplayMemory::new(REPLAY_MEMORY)),
+        &mut Entropy::system().rng(),
+    )?);
+    let api = api::router(Api {
+        authority: Arc::clone(&authority),
+        trusted_proxies: config.trusted_proxies.into(),
+    });
+
+    data_dir.write_server(&ServerFile {
+        url: local_url(&api_listener)?.to_string(),
+        gateway_url: settings.gateway_url.to_string(),
+        pid: std::process::id(),
+        instance_id: authority.instance_id().to_string(),
+    })?;
+    announce::ready(&settings)?;
+
+    let mut api_stop = stop.clone();
+    let api_server = axum::serve(
+        api_listener,
+        api.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .with_graceful_shutdown(async move { stopped(&mut api_stop).await });
+    let mut gateway_stop = stop.clone();
+    let gateway_server = crate::gateway::serve(gateway_listener, gateway, async move {
+        stopped(&mut gateway_stop).await;
+    });
+    let both = async { tokio::join!(api_server.into_future(), gateway_server) };
+    let ended = tokio::select! {
+        (api, ()) = both => api.map_err(ServeError::Serve),
+        // Those who hold on past the deadline are cut off.
+        () = async { stopped(&mut stop).await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    };
+    data_dir.remove_server();
+    tasks.stop().await;
+    store.close().await;
+    ended
+}
+
+/// Reads and compiles the policy files.
+pub fn load_policy(config: &ServeConfig) -> Result<Policy, ServeError> {
+    let read = |path: &std::path::PathBuf| {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path);
+        text.map(|text| Source {
+            name: name.clone(),
+            text,
+        })
+        .map_err(|error| ServeError::PolicyFile { path: name, error })
+    };
+    let sources: Vec<Source> = config.policies.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(Policy::load(&sources)?)
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it whoever would say stop.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| ServeError::Listen { address, error })
+}
+
+fn settings(
+    config: &ServeConfig,
+    api: &TcpListener,
+    gateway: &TcpListener,
+) -> Result<Settings, ServeError> {
+    let default = local_url(api)?;
+    let mut public_urls = config.public_urls.clone();
+    if public_urls.is_empty() {
+        public_urls.push(default.clone());
+    }
+    let issuer = public_urls.first().cloned().unwrap_or(default);
+    let gateway_url = match &config.gateway_url {
+        Some(url) => url.clone(),
+        None => local_url(gateway)?,
+    };
+    Ok(Settings {
+        issuer,
+        public_urls,
+        gateway_url,
+        request_ttl: config.request_ttl.as_secs().max(1),
+        in_container: in_container(),
+    })
+}
+
+/// The URL of a listener as it is reached on this machine.
+fn local_url(listener: &TcpListener) -> Result<Origin, ServeError> {
+    let mut address = listener.local_addr().map_err(ServeError::Serve)?;
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    Ok(format!("http://{address}").parse()?)
+}

@@ -1,0 +1,92 @@
+//! What a start prints on standard output.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::authority::Settings;
+use crate::authority::bootstrap::Announcement;
+use crate::data_dir::{DataDir, write_private};
+use crate::server::ServeError;
+
+/// What the announcement of a first start tells besides the token.
+#[derive(Clone, Copy, Debug)]
+pub struct Announced<'a> {
+    /// The data directory.
+    pub data_dir: &'a DataDir,
+    /// Where the token goes instead of standard output.
+    pub root_token_file: Option<&'a Path>,
+    /// The policy files.
+    pub policies: &'a [PathBuf],
+    /// The upstream.
+    pub upstream: Option<&'a str>,
+}
+
+/// Shows the root token, once. An error means that nobody has seen it.
+pub fn announce(announcement: &Announcement, told: &Announced<'_>) -> Result<(), ServeError> {
+    let token = announcement.root_token.text().expose();
+    let mut text = format!(
+        "hardtack {} · first start · data in {}\n\n",
+        env!("CARGO_PKG_VERSION"),
+        told.data_dir.shown()
+    );
+    // Writing to a string does not fail.
+    let mut line = |written: std::fmt::Arguments<'_>| text.write_fmt(written).unwrap_or(());
+    if let Some(file) = told.root_token_file {
+        let line_of_file = format!("HARDTACK_ROOT_TOKEN={token}\n");
+        write_private(file, &line_of_file).map_err(|error| ServeError::Announce {
+            to: file.display().to_string(),
+            error,
+        })?;
+        line(format_args!(
+            "  Root token, written this once to {}. It can mint any authority; keep it offline. Lost it? `hardtack root reset`.\n",
+            file.display()
+        ));
+    } else {
+        line(format_args!(
+            "  Root token, shown this once. It can mint any authority; keep it offline. Lost it? `hardtack root reset`.\n\
+             HARDTACK_ROOT_TOKEN={token}\n  \
+             In a container this line is in the container's log; `docker compose run --rm hardtack init` before `up` shows it on your terminal instead.\n"
+        ));
+    }
+    line(format_args!(
+        "\n  Local device {}  scopes *     `hardtack devices list` works here with nothing set\n",
+        announcement.local_device.device.short()
+    ));
+    let policies: Vec<_> = told
+        .policies
+        .iter()
+        .map(|p| p.display().to_string())
+        .collect();
+    let policy = if policies.is_empty() {
+        "built-in (policies/gateway.datalog)".to_owned()
+    } else {
+        policies.join(", ")
+    };
+    let upstream = told
+        .upstream
+        .unwrap_or("none: allowed requests answer 503, /.hardtack/whoami works");
+    line(format_args!(
+        "  Policy  {policy}     Upstream  {upstream}\n"
+    ));
+    print(&text).map_err(|error| ServeError::Announce {
+        to: "standard output".to_owned(),
+        error,
+    })
+}
+
+/// Says that the node serves, and what to do next.
+pub(super) fn ready(settings: &Settings) -> Result<(), ServeError> {
+    let text = format!(
+        "hardtack ready api={} gateway={}\n  next: hardtack pair --scopes operator.read --name laptop --profile laptop\n",
+        settings.issuer, settings.gateway_url
+    );
+    print(&text).map_err(ServeError::Serve)
+}
+
+/// Writes to standard output to the end, so that an error is seen here.
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
