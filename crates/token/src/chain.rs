@@ -107,9 +107,6 @@ impl Chain {
     }
 
     /// Attests a grant on top of the chain.
-    ///
-    /// SECURITY: the caller asks only for chains of its own store. A block that
-    /// was attested over a holder's block could be moved to another token.
     pub fn append_grant(
         &self,
         grant: &Grant,
@@ -128,7 +125,7 @@ impl Chain {
         if let Some(end) = grant.not_after {
             block = Caveat::NotAfter(end).add_to(block)?;
         }
-        let open = UnverifiedBiscuit::from(self.bytes.as_slice())?;
+        let open = self.attestable()?;
         // Block 0 and the grants so far.
         if open.block_count() > MAX_GRANTS {
             return Err(ChainError::TooLong);
@@ -159,9 +156,28 @@ impl Chain {
         for caveat in &session.caveats {
             block = caveat.add_to(block)?;
         }
-        let open = UnverifiedBiscuit::from(self.bytes.as_slice())?;
-        let token = attest(&open, block, key, rng)?;
+        let token = attest(&self.attestable()?, block, key, rng)?;
         Ok(TokenText::encode(&token.to_vec()?)?)
+    }
+
+    /// The chain as something to attest on.
+    ///
+    /// SECURITY: a block that was attested over a holder's block could be moved
+    /// to another token with the same holder's block, since that one does not
+    /// sign what precedes it; and what is attested over a session would be
+    /// active from its birth. Only block 0 and attested grants are built on.
+    fn attestable(&self) -> Result<UnverifiedBiscuit, ChainError> {
+        let container = Container::decode(&self.bytes)?;
+        if container.blocks.len() > 1 {
+            match walk(&container)? {
+                Profile::Chain(chain) if chain.session.is_none() => {}
+                Profile::Chain(_) | Profile::Root(_) => {
+                    let why = "only grants are built on: this has a session or is no chain";
+                    return Err(Denial::outside(container.blocks.len() - 1, why).into());
+                }
+            }
+        }
+        Ok(UnverifiedBiscuit::from(self.bytes.as_slice())?)
     }
 
     /// The sealed form, which is what a device gets: nothing can be appended to it.

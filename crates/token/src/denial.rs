@@ -8,8 +8,10 @@ use crate::time::Timestamp;
 /// A refusal. It names what is wrong with the token or with its use, and never
 /// quotes the token.
 ///
-/// The variants stand in the order of reading: where several reasons hold, the
-/// earliest is the one given.
+/// Where several reasons hold, the earliest in the order of reading is given:
+/// text and container, block count, algorithm, keys, canonical form, profile,
+/// root token, signatures, activation, revocation (its age first), time, holder,
+/// audience, then what the request asks: method, path, operation, scopes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// No token was presented.
@@ -104,6 +106,9 @@ pub enum DenialKind {
 }
 
 impl Denial {
+    /// The refusal of a text that is too long to be read at all.
+    pub(crate) const TOO_LONG: Self = Self::Malformed("it is longer than 6 KiB");
+
     pub(crate) fn outside(block: usize, why: impl Into<String>) -> Self {
         Self::OutsideProfile(OutsideProfile {
             block,

@@ -117,15 +117,13 @@ impl RootToken {
     /// Reads a text of the form of a root token. Whether it is genuine is seen
     /// when the seal of the root key opens under it.
     pub fn read(text: &TokenText) -> Result<Self, Denial> {
-        match Untrusted::inspect(text)?.claims() {
-            Profile::Root(claimed) => {
-                let id = claimed.parse().map(RootKeyId::new);
-                let id = id.map_err(|_| Denial::outside(0, "a root token names its key id"))?;
-                Ok(Self {
-                    id,
-                    text: text.clone(),
-                })
-            }
+        let read = Untrusted::inspect(text)?;
+        match read.claims() {
+            Profile::Root(claimed) if *claimed == read.root_key_id().to_string() => Ok(Self {
+                id: read.root_key_id(),
+                text: text.clone(),
+            }),
+            Profile::Root(_) => Err(Denial::outside(0, "a root token names the key it is of")),
             Profile::Chain(_) => Err(Denial::Malformed("it is not a root token")),
         }
     }

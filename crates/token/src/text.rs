@@ -25,7 +25,7 @@ impl TokenText {
             return Err(Denial::MissingToken);
         }
         if text.len() > MAX_TEXT {
-            return Err(Denial::Malformed("it is longer than 6 KiB"));
+            return Err(Denial::TOO_LONG);
         }
         Ok(Self(text))
     }

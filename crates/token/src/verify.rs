@@ -19,7 +19,7 @@ use crate::profile::{self, ChainProfile, Profile, Session, Subject};
 use crate::revocation::Revocations;
 use crate::scope::ScopeSet;
 use crate::signature;
-use crate::text::TokenText;
+use crate::text::{MAX_TEXT, TokenText};
 use crate::time::Timestamp;
 
 /// A token that is of the profile and names known keys. Nothing it says is trusted.
@@ -112,6 +112,12 @@ impl Untrusted {
         })
     }
 
+    /// The root key that it says signed it.
+    #[must_use]
+    pub const fn root_key_id(&self) -> RootKeyId {
+        self.container.root_key_id
+    }
+
     /// What the token claims.
     #[must_use]
     pub const fn claims(&self) -> &Profile {
@@ -195,6 +201,10 @@ impl Verifier {
         catalog: &Arc<Catalog>,
         now: Timestamp,
     ) -> Result<Arc<Access>, Denial> {
+        // Before the cache is asked, which hashes the whole text.
+        if text.len() > MAX_TEXT {
+            return Err(Denial::TOO_LONG);
+        }
         let trust = self.trust.load();
         let access = match self.cache.get(text) {
             Some(access) if access.generation == trust.generation => {
@@ -313,6 +323,8 @@ impl Access {
     }
 
     /// Time and holder, for an authority that narrows a token of any audience.
+    /// Like [`Access::authenticate`] it looks at no revocation: what is kept
+    /// across time goes through [`Verifier::verify`] again.
     pub fn check_live(&self, now: Timestamp, holder: Option<DeviceId>) -> Result<(), Denial> {
         self.folded.check_live(now, holder)
     }

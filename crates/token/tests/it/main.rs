@@ -5,8 +5,22 @@ mod attacks;
 #[cfg(test)]
 mod containment;
 #[cfg(test)]
+mod decisions;
+#[cfg(test)]
+mod encoding;
+#[cfg(test)]
+mod forge;
+#[cfg(test)]
+mod grammar;
+#[cfg(test)]
+mod malleability;
+#[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod precedence;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod traps;

@@ -24,17 +24,17 @@ const NAMES: [&str; 8] = [
 const DECLARABLE: usize = 5;
 
 #[derive(Clone, Debug)]
-struct Plan {
-    authority: Vec<usize>,
-    grants: Vec<(Vec<usize>, Option<i64>)>,
-    foreign_session: bool,
-    session_end: i64,
-    session: Vec<Spec>,
-    holder: Vec<Vec<Spec>>,
+pub(crate) struct Plan {
+    pub(crate) authority: Vec<usize>,
+    pub(crate) grants: Vec<(Vec<usize>, Option<i64>)>,
+    pub(crate) foreign_session: bool,
+    pub(crate) session_end: i64,
+    pub(crate) session: Vec<Spec>,
+    pub(crate) holder: Vec<Vec<Spec>>,
 }
 
 #[derive(Clone, Debug)]
-enum Spec {
+pub(crate) enum Spec {
     Scopes(Vec<usize>),
     NotAfter(i64),
     Audience(Vec<bool>),
@@ -45,7 +45,7 @@ enum Spec {
 }
 
 #[derive(Clone, Debug)]
-struct Ask {
+pub(crate) struct Ask {
     time: i64,
     here: bool,
     holder: Option<u8>,
@@ -56,7 +56,7 @@ struct Ask {
 }
 
 #[derive(Clone, Debug)]
-struct CatalogPlan {
+pub(crate) struct CatalogPlan {
     declared: Vec<bool>,
     implies: Vec<(usize, usize)>,
     prefix: Option<usize>,
@@ -105,7 +105,7 @@ fn session_spec() -> impl Strategy<Value = Spec> {
     })
 }
 
-fn plan() -> impl Strategy<Value = Plan> {
+pub(crate) fn plan() -> impl Strategy<Value = Plan> {
     (
         some_names(),
         prop::collection::vec((some_names(), prop::option::weighted(0.2, offset())), 1..=4),
@@ -126,7 +126,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         )
 }
 
-fn ask() -> impl Strategy<Value = Ask> {
+pub(crate) fn ask() -> impl Strategy<Value = Ask> {
     (
         prop_oneof![8 => Just(0_i64), 2 => -3..=3_i64],
         prop::bool::weighted(0.95),
@@ -149,7 +149,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         )
 }
 
-fn catalog_plan() -> impl Strategy<Value = CatalogPlan> {
+pub(crate) fn catalog_plan() -> impl Strategy<Value = CatalogPlan> {
     (
         prop::collection::vec(prop::bool::weighted(0.8), DECLARABLE),
         prop::collection::vec((0..DECLARABLE, 0..DECLARABLE), 0..5),
@@ -162,11 +162,11 @@ fn catalog_plan() -> impl Strategy<Value = CatalogPlan> {
         })
 }
 
-fn at(offset: i64) -> Timestamp {
+pub(crate) fn at(offset: i64) -> Timestamp {
     Timestamp::from_unix(NOW.unix().checked_add_signed(offset).unwrap())
 }
 
-fn scope_set(picked: &[usize]) -> ScopeSet {
+pub(crate) fn scope_set(picked: &[usize]) -> ScopeSet {
     picked.iter().map(|i| NAMES[*i].parse().unwrap()).collect()
 }
 
@@ -175,7 +175,7 @@ fn pick(picked: &[usize], from: &[&str]) -> std::collections::BTreeSet<String> {
 }
 
 impl Spec {
-    fn caveat(&self) -> Caveat {
+    pub(crate) fn caveat(&self) -> Caveat {
         match self {
             Self::Scopes(picked) => Caveat::Scopes(scope_set(picked)),
             Self::NotAfter(offset) => Caveat::NotAfter(at(*offset)),
@@ -192,7 +192,7 @@ impl Spec {
 }
 
 impl CatalogPlan {
-    fn build(&self) -> Arc<Catalog> {
+    pub(crate) fn build(&self) -> Arc<Catalog> {
         let declared = |i: usize| self.declared[i];
         let name = |i: usize| NAMES[i].parse::<Scope>().unwrap();
         let mut builder = Catalog::builder();
@@ -252,7 +252,7 @@ fn build(world: &mut World, plan: &Plan) -> (GrantId, Vec<TokenText>) {
     (leaf, tokens)
 }
 
-fn request(ask: &Ask) -> Request<'static> {
+pub(crate) fn request(ask: &Ask) -> Request<'static> {
     Request {
         now: at(ask.time),
         audience: if ask.here { GATEWAY } else { "http://other" },

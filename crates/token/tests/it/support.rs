@@ -6,13 +6,17 @@ use std::time::Duration;
 use biscuit_auth::builder::{Term, date, fact, string};
 use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit};
 use hardtack_token::{
-    AttestationKey, AuthorityId, Catalog, Caveat, Chain, DeviceId, Grant, GrantId, Implied,
-    KeyRing, KeyState, NewSession, PathPrefix, PublicKey, Request, Requirement, Revocations, Role,
-    RootKey, RootKeyId, Scope, ScopeSet, SessionId, Subject, Timestamp, TokenText, Verifier,
+    AttestationKey, AuthorityId, Catalog, Caveat, Chain, ChainProfile, Denial, DeviceId, End,
+    Ended, Grant, GrantId, Implied, KeyRing, KeyState, NewSession, PathPrefix, Profile, PublicKey,
+    Request, Requirement, Revocations, Role, RootKey, RootKeyId, Scope, ScopeSet, SessionId,
+    Subject, Timestamp, TokenText, Untrusted, Verifier,
 };
+use proptest::test_runner::{Config as ProptestConfig, RngSeed, TestRunner};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
+
+use crate::forge::{attest_by_hand, stock_key};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_unix(1_796_083_200);
 pub(crate) const GATEWAY: &str = "http://gw.example";
@@ -111,6 +115,65 @@ impl World {
             .authorize(token.expose(), &self.catalog, request, required);
         decision.map_or_else(|denial| denial.code(), |_| "ok")
     }
+
+    /// Why a GET of `/api/x` that needs no scope is refused.
+    pub(crate) fn denial(&self, token: &TokenText) -> Option<Denial> {
+        let request = get("/api/x");
+        let decision = self
+            .verifier
+            .authorize(token.expose(), &self.catalog, &request, &[]);
+        decision.err()
+    }
+
+    /// Every scope, `*` included, with which the request is allowed, and `none`
+    /// if it is allowed where no scope is required.
+    pub(crate) fn allowed(&self, token: &TokenText, request: &Request<'_>) -> Vec<String> {
+        let declared = self.catalog.declared().iter().map(|d| d.scope.clone());
+        let scopes = declared.chain([Scope::all()]);
+        let mut asks: Vec<_> = scopes
+            .map(|s| (s.to_string(), vec![self.catalog.require(&s).unwrap()]))
+            .collect();
+        asks.push(("none".to_owned(), Vec::new()));
+        asks.retain(|(_, required)| self.decide_request(token, request, required) == "ok");
+        asks.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// A chain of so many grants, all for `operator.write`.
+    pub(crate) fn chain(&mut self, grants: usize) -> Chain {
+        let mut chain = self.authority("*");
+        for _ in 0..grants {
+            chain = self.grant(&chain, device(1), "operator.write");
+        }
+        chain
+    }
+
+    /// An access token on a chain of so many grants, without other caveats.
+    pub(crate) fn token(&mut self, grants: usize) -> TokenText {
+        let chain = self.chain(grants);
+        self.session(&chain, Vec::new())
+    }
+
+    pub(crate) fn end(&self, id: Uuid, end: End) {
+        self.revocations.add(&[Ended { id, end }]);
+    }
+}
+
+/// A property's cases, the same in every run.
+pub(crate) fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(ProptestConfig {
+        cases,
+        rng_seed: RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })
+}
+
+/// What a token says, whoever signed it.
+pub(crate) fn claims(token: &TokenText) -> ChainProfile {
+    match Untrusted::inspect(token).unwrap().claims() {
+        Profile::Chain(chain) => (**chain).clone(),
+        Profile::Root(_) => panic!("a root token"),
+    }
 }
 
 pub(crate) fn operator_catalog() -> Arc<Catalog> {
@@ -155,15 +218,6 @@ pub(crate) fn strings(values: &[&str]) -> std::collections::BTreeSet<String> {
 
 pub(crate) fn below(prefix: &str) -> Caveat {
     Caveat::Path(PathPrefix::new(prefix).unwrap())
-}
-
-/// A token as the stock crate holds it, unverified, to be tampered with.
-pub(crate) fn stock(token: &TokenText) -> biscuit_auth::UnverifiedBiscuit {
-    biscuit_auth::UnverifiedBiscuit::from_base64(token.expose()).unwrap()
-}
-
-pub(crate) fn stock_key(key: &PublicKey) -> biscuit_auth::PublicKey {
-    biscuit_auth::PublicKey::from_bytes(key.as_bytes(), biscuit_auth::Algorithm::Ed25519).unwrap()
 }
 
 /// What the reference Datalog of the profile says, run by biscuit-auth with
@@ -230,7 +284,8 @@ pub(crate) fn oracle(
         for scope in accepts.iter() {
             state("accepts", string(scope.as_str()));
         }
-        builder.build(&biscuit).unwrap().authorize().is_ok()
+        let authorizer = builder.build(&biscuit);
+        authorizer.is_ok_and(|mut a| a.authorize().is_ok())
     })
 }
 
@@ -284,30 +339,4 @@ pub(crate) fn datalog(caveat: &Caveat) -> String {
         }
         Caveat::Operation(set) => format!("check if operation($o), {}.contains($o);", strings(set)),
     }
-}
-
-/// Attests any block on any open token, with the authority's key.
-pub(crate) fn attest_by_hand(world: &mut World, open: &[u8], code: &str) -> TokenText {
-    use base64::Engine;
-
-    let secret: [u8; 32] = world.key.secret().as_slice().try_into().unwrap();
-    let private =
-        biscuit_auth::PrivateKey::from_bytes(&secret, biscuit_auth::Algorithm::Ed25519).unwrap();
-    let token = biscuit_auth::UnverifiedBiscuit::from(open).unwrap();
-    let block = biscuit_auth::BlockBuilder::new().code(code).unwrap();
-    let attested = token
-        .third_party_request()
-        .unwrap()
-        .create_block(&private, block)
-        .unwrap();
-    let next = next_key(world);
-    let token = token
-        .append_third_party_with_keypair(&attested.serialize().unwrap(), next)
-        .unwrap();
-    let bytes = token.to_vec().unwrap();
-    TokenText::new(base64::engine::general_purpose::URL_SAFE.encode(bytes)).unwrap()
-}
-
-pub(crate) fn next_key(world: &mut World) -> biscuit_auth::KeyPair {
-    biscuit_auth::KeyPair::new_with_rng(biscuit_auth::Algorithm::Ed25519, &mut world.rng)
 }
