@@ -94,17 +94,28 @@ macro_rules! select {
 }
 
 const BY_ID: &str = select!("WHERE g.id = $1");
-const OF_DEVICE: &str =
-    select!("WHERE g.device_id = $1 AND g.role = $2 ORDER BY g.id DESC LIMIT 1");
-const LOCAL: &str = select!("WHERE g.local = TRUE ORDER BY g.id DESC LIMIT 1");
-// The newest grant of each device and role stands for it.
+// The live grant of a device and role stands for it, else the newest one. Ids
+// sort by the millisecond only, so that a retired grant may have the higher one.
+macro_rules! current_first {
+    () => {
+        "ORDER BY CASE WHEN g.status = 'active' THEN 0 ELSE 1 END, g.created_at DESC, g.id DESC LIMIT 1"
+    };
+}
+
+const OF_DEVICE: &str = concat!(
+    select!("WHERE g.device_id = $1 AND g.role = $2 "),
+    current_first!()
+);
+const LOCAL: &str = concat!(select!("WHERE g.local = TRUE "), current_first!());
 const LIST: &str = concat!(
     "SELECT * FROM (",
     select!(
         "WHERE g.device_id IS NOT NULL AND g.id > $1 AND ($2 IS NULL OR g.device_id = $2) \
-         AND NOT EXISTS (SELECT 1 FROM grant_ n WHERE n.device_id = g.device_id AND n.role = g.role AND n.id > g.id)"
+         AND (g.status = 'active' OR NOT EXISTS (SELECT 1 FROM grant_ n \
+         WHERE n.device_id = g.device_id AND n.role = g.role AND n.id <> g.id AND (n.status = 'active' \
+         OR n.created_at > g.created_at OR (n.created_at = g.created_at AND n.id > g.id))))"
     ),
-    ") AS newest WHERE ($3 = '' OR status = $3) ORDER BY id LIMIT $4"
+    ") AS listed WHERE ($3 = '' OR status = $3) ORDER BY id LIMIT $4"
 );
 const INSERT: &str = "INSERT INTO grant_ (id, authority_id, parent_id, device_id, service, role, scopes, name, status, local, depth, chain, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'active', $9, $10, $11, $12, $13)";
 const INSERT_LINEAGE: &str = "INSERT INTO lineage (grant_id, ancestor_id) VALUES ($1, $2)";
@@ -154,7 +165,7 @@ impl Tx {
         row.map(Row::read).transpose()
     }
 
-    /// The newest grant of each device and role, in the order of their making.
+    /// The grant that stands for each device and role, in the order of their making.
     pub async fn grants(
         &mut self,
         filter: GrantFilter,
