@@ -12,6 +12,7 @@ mod inspect;
 mod jwt;
 mod output;
 mod pair;
+mod policy;
 mod profile;
 mod root;
 mod serve;
@@ -46,7 +47,7 @@ struct Global {
     /// URL of the server's API
     #[arg(long, env = "HARDTACK_URL", global = true)]
     url: Option<String>,
-    /// Token to use: `-` for standard input, `@FILE` for a file (HARDTACK_TOKEN holds the token itself)
+    /// Token to use: `-` for standard input, `@FILE` for a file (the variable `HARDTACK_TOKEN` holds the token itself)
     #[arg(long, global = true, value_name = "-|@FILE")]
     token: Option<String>,
     /// Profile to use
@@ -82,6 +83,9 @@ enum Command {
     /// Recover the root of authority
     #[command(subcommand)]
     Root(root::Root),
+    /// Check and test policy files
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
 }
 
 /// Reads the command line, runs the command, and says how it ended.
@@ -103,7 +107,7 @@ pub fn run() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> Result<(), Failure> {
-    let context = Context::new(cli.global)?;
+    let context = Context::new(cli.global);
     match cli.command {
         Command::Serve(command) => serve::run(*command, &context).await,
         Command::Init(command) => init::run(&command, &context).await,
@@ -112,6 +116,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Devices(command) => devices::run(&command, &context).await,
         Command::Token(command) => token::run(&command, &context).await,
         Command::Root(command) => root::run(&command, &context).await,
+        Command::Policy(command) => policy::run(&command, &context),
     }
 }
 
@@ -125,7 +130,8 @@ impl Command {
             | Self::Pair(_)
             | Self::Devices(_)
             | Self::Token(_)
-            | Self::Root(_) => tokio::runtime::Builder::new_current_thread(),
+            | Self::Root(_)
+            | Self::Policy(_) => tokio::runtime::Builder::new_current_thread(),
         };
         builder.enable_all().build()
     }

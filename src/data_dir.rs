@@ -17,6 +17,7 @@ use crate::config::{SecretConfig, credentials_dir};
 const SECRET: &str = "secret.key";
 const CREDENTIAL: &str = "hardtack-secret";
 const SERVER: &str = "server.json";
+const LOCK: &str = "hardtack.lock";
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -131,8 +132,16 @@ impl DataDir {
         rng: &mut dyn RngCore,
     ) -> Result<Secrets, DataDirError> {
         match self.secret(config) {
+            // A file that was named is the operator's to make.
+            Err(DataDirError::NoSecret(_)) if config.secret_key_file.is_none() => {}
+            other => return other,
+        }
+        // Of processes that start at once one makes it, the others wait and read it.
+        let _made_by_one = self.lock()?;
+        match self.secret(config) {
             Err(DataDirError::NoSecret(_)) => {
-                self.write_new(SECRET, &format!("{}\n", *Secrets::generate(rng)))?;
+                let text = Zeroizing::new(format!("{}\n", *Secrets::generate(rng)));
+                self.write_whole(SECRET, &text)?;
                 self.secret(config)
             }
             other => other,
@@ -158,12 +167,7 @@ impl DataDir {
 
     /// Writes `server.json`.
     pub fn write_server(&self, server: &ServerFile) -> Result<(), DataDirError> {
-        let text = serde_json::to_string(server).unwrap_or_default();
-        let name = format!("{SERVER}.{}", std::process::id());
-        // Renamed into place, so that a reader sees the old or the new one whole.
-        self.write_new(&name, &text)?;
-        let (from, to) = (self.0.join(name), self.0.join(SERVER));
-        fs::rename(from, to).map_err(|e| self.failed(SERVER, e))
+        self.write_whole(SERVER, &serde_json::to_string(server).unwrap_or_default())
     }
 
     /// Takes `server.json` away, if it is this process's.
@@ -181,8 +185,27 @@ impl DataDir {
         serde_json::from_str(&text).ok()
     }
 
-    fn write_new(&self, name: &str, text: &str) -> Result<(), DataDirError> {
-        write_private(&self.0.join(name), text).map_err(|e| self.failed(name, e))
+    /// Writes a file and renames it into place: a reader sees the old one or
+    /// the new one whole.
+    fn write_whole(&self, name: &str, text: &str) -> Result<(), DataDirError> {
+        let next = self.0.join(format!("{name}.{}", std::process::id()));
+        // One that a crash left; in a container the process ids are always the same.
+        fs::remove_file(&next).ok();
+        write_private(&next, text)
+            .and_then(|()| fs::rename(&next, self.0.join(name)))
+            .map_err(|e| self.failed(name, e))
+    }
+
+    /// Waits for the lock that a first start holds.
+    fn lock(&self) -> Result<File, DataDirError> {
+        let lock = || -> std::io::Result<File> {
+            let mut options = OpenOptions::new();
+            let file = options.create(true).truncate(false).write(true);
+            let file = file.mode(0o600).open(self.0.join(LOCK))?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|e| self.failed(LOCK, e))
     }
 
     fn failed(&self, name: &str, error: std::io::Error) -> DataDirError {

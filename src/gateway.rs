@@ -27,6 +27,7 @@ mod peer;
 mod problem;
 mod proxy;
 mod refusal;
+pub mod rehearsal;
 mod request;
 mod request_id;
 mod reverse_proxy;
@@ -144,7 +145,7 @@ impl Default for Timeouts {
         Self {
             request_head: Duration::from_secs(30),
             connect: Duration::from_secs(5),
-            response: Duration::from_secs(60),
+            response: Duration::from_mins(1),
             drain: Duration::from_secs(10),
         }
     }

@@ -5,6 +5,7 @@ mod announce;
 mod tasks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +96,7 @@ pub async fn serve(
     let entropy = Entropy::system();
     // Everything that can be wrong with the settings is found before a root
     // token is made: a start that fails must not have shown one.
-    let policy = Arc::new(ArcSwap::from_pointee(load_policy(&config)?));
+    let policy = Arc::new(ArcSwap::from_pointee(load_policy(&config.policies)?));
     let upstream = config.upstream.as_deref().map(str::parse::<Upstream>);
     let upstream = upstream.transpose()?;
     data_dir.prepare()?;
@@ -185,8 +186,8 @@ pub async fn serve(
 }
 
 /// Reads and compiles the policy files.
-pub fn load_policy(config: &ServeConfig) -> Result<Policy, ServeError> {
-    let read = |path: &std::path::PathBuf| {
+pub fn load_policy(files: &[PathBuf]) -> Result<Policy, ServeError> {
+    let read = |path: &PathBuf| {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path);
         text.map(|text| Source {
@@ -195,7 +196,7 @@ pub fn load_policy(config: &ServeConfig) -> Result<Policy, ServeError> {
         })
         .map_err(|error| ServeError::PolicyFile { path: name, error })
     };
-    let sources: Vec<Source> = config.policies.iter().map(read).collect::<Result<_, _>>()?;
+    let sources: Vec<Source> = files.iter().map(read).collect::<Result<_, _>>()?;
     Ok(Policy::load(&sources)?)
 }
 

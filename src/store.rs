@@ -55,6 +55,11 @@ enum Kind {
     Postgres(Transaction<'static, Postgres>),
 }
 
+/// Locks the row that every write changes or depends on. An empty table has
+/// nothing to lock: first boots are kept apart by the boot lock. PostgreSQL
+/// only: on SQLite the one writing connection is the lock.
+const LOCK_INSTALL: &str = "SELECT id FROM install WHERE id = 1 FOR UPDATE";
+
 /// Runs one body on the connection of a transaction, compiled for each database.
 macro_rules! on {
     ($tx:expr, $connection:ident => $body:expr) => {
@@ -97,10 +102,7 @@ impl Store {
             }
             Self::Postgres(pool) => {
                 let mut tx = pool.begin().await?;
-                // The row that every write changes or depends on. An empty table
-                // has nothing to lock: first boots are kept apart by the boot lock.
-                const LOCK: &str = "SELECT id FROM install WHERE id = 1 FOR UPDATE";
-                sqlx::query(LOCK).execute(&mut *tx).await?;
+                sqlx::query(LOCK_INSTALL).execute(&mut *tx).await?;
                 Ok(Tx(Kind::Postgres(tx)))
             }
         }

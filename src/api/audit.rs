@@ -19,6 +19,6 @@ pub(super) async fn list(
         .audit_log(&incoming.call(), listing.page()?)
         .await?;
     let cursor = rows.last().map(|row| row.seq.to_string());
-    let items = rows.iter().map(views::audit).collect();
-    Ok(views::list(items, listing.limit(), cursor))
+    let items: Vec<Value> = rows.iter().map(views::audit).collect();
+    Ok(views::list(&items, listing.limit(), cursor))
 }

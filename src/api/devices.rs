@@ -41,8 +41,8 @@ pub(super) async fn list(
         .devices(&incoming.call(), filter, listing.page()?)
         .await?;
     let cursor = devices.last().map(|d| d.id.to_string());
-    let items = devices.iter().map(views::device).collect();
-    Ok(views::list(items, listing.limit(), cursor))
+    let items: Vec<Value> = devices.iter().map(views::device).collect();
+    Ok(views::list(&items, listing.limit(), cursor))
 }
 
 pub(super) async fn show(

@@ -56,7 +56,7 @@ fn classify(error: &Error, status: StatusCode) -> (StatusCode, &'static str) {
         Error::Proof(_) => (bad, "invalid_dpop_proof"),
         Error::NonceRequired => (bad, "use_dpop_nonce"),
         Error::Assertion(_) => (StatusCode::UNAUTHORIZED, "invalid_client"),
-        Error::InvalidScope(_) | Error::UnknownScope(_) | Error::InsufficientScope { .. } => {
+        Error::InvalidScope(_) | Error::UnknownScope(_) | Error::InsufficientScope(_) => {
             (bad, "invalid_scope")
         }
         Error::InvalidTarget(_) => (bad, "invalid_target"),

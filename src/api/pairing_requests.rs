@@ -17,7 +17,7 @@ use crate::authority::approve::Narrowing;
 use crate::authority::error::Error;
 use crate::authority::pairing::POLL_INTERVAL;
 use crate::authority::{Authority, OPERATOR};
-use crate::domain::pairing::{Ask, DeviceName, InvalidAsk, Metadata};
+use crate::domain::pairing::{Ask, DeviceName, Metadata};
 use crate::store::RequestFilter;
 
 const WHAT: &str = "pairing request";
@@ -90,8 +90,8 @@ pub(super) async fn list(
         .await?;
     let cursor = requests.last().map(|r| r.id.to_string());
     let now = authority.now();
-    let items = requests.iter().map(|r| views::request(r, now)).collect();
-    Ok(views::list(items, listing.limit(), cursor))
+    let items: Vec<Value> = requests.iter().map(|r| views::request(r, now)).collect();
+    Ok(views::list(&items, listing.limit(), cursor))
 }
 
 pub(super) async fn show(
@@ -149,8 +149,8 @@ impl Create {
                 .parse()
                 .map_err(invalid)?,
             scopes: scopes(&self.scopes.unwrap_or_default())?,
-            name: DeviceName::new(&self.name.unwrap_or_default()).map_err(invalid_ask)?,
-            metadata: Metadata::new(self.metadata.unwrap_or_default()).map_err(invalid_ask)?,
+            name: DeviceName::new(&self.name.unwrap_or_default()).map_err(invalid)?,
+            metadata: Metadata::new(self.metadata.unwrap_or_default()).map_err(invalid)?,
         })
     }
 }
@@ -165,7 +165,7 @@ impl Approve {
                 .as_deref()
                 .map(DeviceName::new)
                 .transpose()
-                .map_err(invalid_ask)?,
+                .map_err(invalid)?,
         })
     }
 }
@@ -177,11 +177,8 @@ fn scopes(texts: &[String]) -> Result<ScopeSet, Error> {
         .collect()
 }
 
-fn invalid(error: hardtack_token::InvalidId) -> Error {
-    Error::InvalidRequest(error.to_string())
-}
-
-fn invalid_ask(error: InvalidAsk) -> Error {
+/// A text that is not of its type, as the caller is told.
+fn invalid(error: impl std::error::Error) -> Error {
     Error::InvalidRequest(error.to_string())
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::api::Refusal;
 use crate::authority::Authority;
-use crate::authority::error::Error;
+use crate::authority::error::{Error, Shortfall};
 use crate::store::StoreError;
 
 /// A refusal or failure as it is told to the caller.
@@ -62,19 +62,12 @@ impl Problem {
 
     fn add_particulars(&mut self, error: &Error) {
         let hosts = || vec!["the root token".to_owned(), "the local device".to_owned()];
-        if let Error::InsufficientScope {
-            required,
-            held,
-            missing,
-            others,
-            ..
-        } = error
-        {
-            self.required = required.clone();
-            self.held = Some(held.clone());
-            self.missing = missing.clone();
+        if let Error::InsufficientScope(shortfall) = error {
+            self.required = shortfall.required.clone();
+            self.held = Some(shortfall.held.clone());
+            self.missing = shortfall.missing.clone();
             self.who = hosts();
-            self.who.extend(others.iter().cloned());
+            self.who.extend(shortfall.others.iter().cloned());
         }
         if let Error::GrantRequired { .. } = error {
             self.who = hosts();
@@ -194,9 +187,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
             "Root token not accepted",
         ),
         Error::GrantRequired { .. } => (S::FORBIDDEN, "grant_required", "Grant required"),
-        Error::InsufficientScope { .. } => {
-            (S::FORBIDDEN, "insufficient_scope", "Insufficient scope")
-        }
+        Error::InsufficientScope(_) => (S::FORBIDDEN, "insufficient_scope", "Insufficient scope"),
         Error::LocalDevice => (S::FORBIDDEN, "local_device", "Not allowed"),
         Error::NotFound(_) | Error::NoSuchPath => (S::NOT_FOUND, "not_found", "Not found"),
         Error::NoSuchMethod => (
@@ -258,33 +249,16 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
 fn next(authority: &Authority, error: &Error) -> Vec<String> {
     let host = |command: String| authority.host_command(&command);
     match error {
-        Error::InsufficientScope {
-            request: Some(id),
-            could_give,
-            required,
-            ..
-        } => {
-            let mut commands = vec![host(format!("devices approve {id}"))];
-            if !could_give.is_empty() && could_give != required {
-                let scopes = could_give.to_strings().join(",");
-                commands.push(format!("hardtack devices approve {id} --scopes {scopes}"));
-            }
-            commands
-        }
-        Error::InsufficientScope { missing, .. } => {
-            let scopes = missing.to_strings().join(",");
-            vec![format!("hardtack pair --scopes {scopes}")]
-        }
+        Error::InsufficientScope(shortfall) => next_after_shortfall(authority, shortfall),
         Error::GrantRequired { request } => {
             let id = request.map_or_else(|| "<id>".to_owned(), |id| id.to_string());
             vec![host(format!("devices approve {id}"))]
         }
-        Error::LocalDevice => vec![host("root reset".into())],
         Error::NotPending {
             superseded_by: Some(id),
             ..
         } => vec![format!("hardtack devices approve {id}")],
-        Error::WrongRootToken => vec![host("root reset".into())],
+        Error::LocalDevice | Error::WrongRootToken => vec![host("root reset".into())],
         Error::RootTokenNotAccepted => {
             vec!["hardtack token exchange --token - --scopes <scopes>".to_owned()]
         }
@@ -316,6 +290,20 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
         | Error::Chain(_)
         | Error::Invalid(_) => Vec::new(),
     }
+}
+
+fn next_after_shortfall(authority: &Authority, shortfall: &Shortfall) -> Vec<String> {
+    let Some(id) = shortfall.request else {
+        let scopes = shortfall.missing.to_strings().join(",");
+        return vec![format!("hardtack pair --scopes {scopes}")];
+    };
+    let mut commands = vec![authority.host_command(&format!("devices approve {id}"))];
+    let part = &shortfall.could_give;
+    if !part.is_empty() && *part != shortfall.required {
+        let scopes = part.to_strings().join(",");
+        commands.push(format!("hardtack devices approve {id} --scopes {scopes}"));
+    }
+    commands
 }
 
 fn next_after_denial(authority: &Authority, denial: &Denial) -> Vec<String> {

@@ -18,7 +18,7 @@ pub(super) async fn list(
     let policy = authority.catalog(&incoming.call()).await?;
     let items: Vec<Value> = policy.catalog().declared().iter().map(scope).collect();
     // The catalog is one page, however long.
-    Ok(views::list(items, usize::MAX, None))
+    Ok(views::list(&items, usize::MAX, None))
 }
 
 fn scope(declared: &Declared) -> Value {

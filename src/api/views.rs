@@ -13,7 +13,7 @@ use crate::domain::grant::GrantRecord;
 use crate::domain::pairing::{PairingRequest, RequestState};
 
 /// A list and the cursor of what comes after it.
-pub(crate) fn list(items: Vec<Value>, limit: usize, cursor: Option<String>) -> Json<Value> {
+pub(crate) fn list(items: &[Value], limit: usize, cursor: Option<String>) -> Json<Value> {
     let next = cursor.filter(|_| items.len() == limit);
     Json(json!({"items": items, "next": next}))
 }
@@ -124,7 +124,7 @@ pub(crate) fn ending(ending: &Ending) -> Value {
 }
 
 /// Who the caller is.
-pub(crate) fn whoami(caller: &Caller, instance_id: String) -> Value {
+pub(crate) fn whoami(caller: &Caller, instance_id: &str) -> Value {
     let record = caller.record();
     json!({
         "instance_id": instance_id,

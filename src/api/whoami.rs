@@ -16,5 +16,5 @@ pub(super) async fn whoami(
 ) -> Result<Json<Value>, Refusal> {
     let caller = authority.whoami(&incoming.call()).await?;
     let instance_id = authority.instance_id().to_string();
-    Ok(Json(views::whoami(&caller, instance_id)))
+    Ok(Json(views::whoami(&caller, &instance_id)))
 }

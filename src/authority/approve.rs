@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use serde_json::json;
 
 use crate::authority::caller::{Call, Caller, CallerKind};
+use crate::authority::error::Shortfall;
 use crate::authority::pairing::with_role_scope;
 use crate::authority::secrets::open_root;
 use crate::authority::{Authority, Error};
@@ -166,7 +167,7 @@ impl Authority {
             return Ok(());
         }
         let asked = with_role_scope(&caller.policy, &request.ask);
-        Err(Error::InsufficientScope {
+        Err(Error::InsufficientScope(Box::new(Shortfall {
             why: format!("nobody can give more than they hold, and you do not hold `{missing}`"),
             required: scopes.clone(),
             held: caller.held(),
@@ -174,7 +175,7 @@ impl Authority {
             others: self.who_holds(tx, &caller.policy, &missing).await?,
             missing,
             request: Some(request.id),
-        })
+        })))
     }
 
     /// The caller's stored chain, or a fresh authority block, with the grant on top.
@@ -254,24 +255,11 @@ fn scopes_to_give(
 /// way out can be a whole command.
 fn about_request(error: Error, id: RequestId) -> Error {
     match error {
-        Error::GrantRequired { request: None } => Error::GrantRequired { request: Some(id) },
-        Error::InsufficientScope {
-            why,
-            required,
-            held,
-            missing,
-            request: None,
-            could_give,
-            others,
-        } => Error::InsufficientScope {
-            why,
-            required,
-            held,
-            missing,
-            request: Some(id),
-            could_give,
-            others,
-        },
+        Error::GrantRequired { .. } => Error::GrantRequired { request: Some(id) },
+        Error::InsufficientScope(mut shortfall) => {
+            shortfall.request = Some(id);
+            Error::InsufficientScope(shortfall)
+        }
         other => other,
     }
 }

@@ -4,6 +4,7 @@ use hardtack_token::{DeviceId, End};
 use serde_json::json;
 
 use crate::authority::caller::{Call, Caller};
+use crate::authority::error::Shortfall;
 use crate::authority::{Authority, Error};
 use crate::domain::grant::GrantRecord;
 use crate::domain::operation::Operation;
@@ -128,15 +129,14 @@ impl Authority {
             Some((_, r)) if caller.has(r) => self.who_holds(tx, &caller.policy, &missing).await?,
             Some(_) | None => Vec::new(),
         };
-        Err(Error::InsufficientScope {
+        Err(Error::InsufficientScope(Box::new(Shortfall {
             why: format!("`{}` needs `{scope}`", operation.name()),
             required: missing.clone(),
             held: caller.held(),
             missing,
-            request: None,
-            could_give: hardtack_token::ScopeSet::new(),
             others,
-        })
+            ..Shortfall::default()
+        })))
     }
 }
 

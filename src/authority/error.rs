@@ -46,23 +46,8 @@ pub enum Error {
         request: Option<RequestId>,
     },
     /// The caller holds less than it wants to give, or than the operation needs.
-    #[error("{why}")]
-    InsufficientScope {
-        /// What it is about.
-        why: String,
-        /// What is needed.
-        required: ScopeSet,
-        /// What the caller holds.
-        held: ScopeSet,
-        /// What the caller lacks.
-        missing: ScopeSet,
-        /// The request that was to be approved, if any.
-        request: Option<RequestId>,
-        /// What of the ask the caller could give.
-        could_give: ScopeSet,
-        /// Who could do it, by name: only for callers that may see devices.
-        others: Vec<String>,
-    },
+    #[error("{}", .0.why)]
+    InsufficientScope(Box<Shortfall>),
     /// Only the local device itself or the root token may end the local device.
     #[error("the local device can be ended by itself or by the root token only")]
     LocalDevice,
@@ -149,22 +134,38 @@ pub enum Error {
     Invalid(#[from] InvalidId),
 }
 
+/// What a caller lacks, and what it could do instead.
+#[derive(Clone, Debug, Default)]
+pub struct Shortfall {
+    /// What it is about.
+    pub why: String,
+    /// What is needed.
+    pub required: ScopeSet,
+    /// What the caller holds.
+    pub held: ScopeSet,
+    /// What the caller lacks.
+    pub missing: ScopeSet,
+    /// The request that was to be approved, if any.
+    pub request: Option<RequestId>,
+    /// What of the ask the caller could give.
+    pub could_give: ScopeSet,
+    /// Who could do it, by name: only for callers that may see devices.
+    pub others: Vec<String>,
+}
+
 impl From<Denial> for Error {
     fn from(denial: Denial) -> Self {
         match denial {
-            Denial::InsufficientScope { required, held } => Self::InsufficientScope {
-                why: denial_text(&required),
-                missing: required
-                    .iter()
-                    .filter(|s| !held.contains(s))
-                    .cloned()
-                    .collect(),
-                required,
-                held,
-                request: None,
-                could_give: ScopeSet::new(),
-                others: Vec::new(),
-            },
+            Denial::InsufficientScope { required, held } => {
+                let lacks = required.iter().filter(|s| !held.contains(s));
+                Self::InsufficientScope(Box::new(Shortfall {
+                    why: denial_text(&required),
+                    missing: lacks.cloned().collect(),
+                    required,
+                    held,
+                    ..Shortfall::default()
+                }))
+            }
             other => Self::Denied(other),
         }
     }

@@ -88,7 +88,7 @@ impl Authority {
         proofs: Proofs<'_>,
         address: &str,
     ) -> Result<Issued, Error> {
-        let life = life(wanted.expires_in)?;
+        let seconds = session_seconds(wanted.expires_in)?;
         let policy = self.policy();
         if let Some(unknown) = wanted
             .scopes
@@ -102,15 +102,15 @@ impl Authority {
         let proven = self.proven(&mut tx, subject, proofs).await?;
         let issued = match subject {
             SubjectToken::Grant(token) => {
-                self.activate(&mut tx, &policy, token, wanted, life, &proven, address)
+                self.activate(&mut tx, &policy, token, wanted, seconds, &proven, address)
                     .await?
             }
             SubjectToken::Root(token) => {
-                self.activate_root(&mut tx, &policy, token, wanted, life, &proven, address)
+                self.activate_root(&mut tx, &policy, token, wanted, seconds, &proven, address)
                     .await?
             }
             SubjectToken::Access(token) => {
-                self.narrow(&mut tx, &policy, token, wanted, life, &proven)
+                self.narrow(&mut tx, &policy, token, wanted, seconds, &proven)
                     .await?
             }
         };
@@ -184,7 +184,7 @@ impl Authority {
         policy: &Policy,
         token: &TokenText,
         wanted: &Wanted,
-        life: u64,
+        seconds: u64,
         proven: &Proven,
         address: &str,
     ) -> Result<Issued, Error> {
@@ -204,7 +204,7 @@ impl Authority {
         let live = self.live_grant(tx, token, claims, key).await?;
         let now = self.now();
         tx.grant_used(live.record.id, now).await?;
-        let session = self.new_session(wanted, life, proven, live.record.expires_at)?;
+        let session = self.new_session(wanted, seconds, proven, live.record.expires_at)?;
         self.issue(tx, policy, &live, session, wanted, proven, address)
             .await
     }
@@ -217,7 +217,7 @@ impl Authority {
         policy: &Policy,
         token: &TokenText,
         wanted: &Wanted,
-        life: u64,
+        seconds: u64,
         proven: &Proven,
         address: &str,
     ) -> Result<Issued, Error> {
@@ -233,7 +233,7 @@ impl Authority {
             subject: Subject::Service(ServiceName::root()),
             role: SERVICE.parse::<Role>()?,
             scopes,
-            not_after: Some(now.plus(life)),
+            not_after: Some(now.plus(seconds)),
         };
         let authority = AuthorityId::from_uuid(self.new_uuid(&mut rng));
         let chain = root
@@ -259,7 +259,7 @@ impl Authority {
             profile: chain.profile()?,
             chain,
         };
-        let session = self.new_session(wanted, life, proven, grant.not_after)?;
+        let session = self.new_session(wanted, seconds, proven, grant.not_after)?;
         self.issue(tx, policy, &live, session, wanted, proven, address)
             .await
     }
@@ -272,7 +272,7 @@ impl Authority {
         policy: &Policy,
         token: &TokenText,
         wanted: &Wanted,
-        life: u64,
+        seconds: u64,
         proven: &Proven,
     ) -> Result<Issued, Error> {
         let now = self.now();
@@ -291,7 +291,7 @@ impl Authority {
         };
         check_scopes(wanted, given)?;
 
-        let end = access.expires_at().min(now.plus(life));
+        let end = access.expires_at().min(now.plus(seconds));
         let mut caveats = vec![Caveat::NotAfter(end)];
         caveats.extend(wanted.scopes.clone().map(Caveat::Scopes));
         let bound = access.bound_to_holder();
@@ -339,13 +339,13 @@ impl Authority {
     fn new_session(
         &self,
         wanted: &Wanted,
-        life: u64,
+        seconds: u64,
         proven: &Proven,
         grant_end: Option<Timestamp>,
     ) -> Result<NewSession, Error> {
         let audience = self.audience(wanted)?;
         let audience = audience.unwrap_or_else(|| self.settings.gateway_url.clone());
-        let end = self.now().plus(life);
+        let end = self.now().plus(seconds);
         let mut rng: StdRng = self.entropy.rng();
         let mut caveats = Vec::new();
         caveats.extend(wanted.scopes.clone().map(Caveat::Scopes));
@@ -375,8 +375,8 @@ impl Authority {
     ) -> Result<Issued, Error> {
         let catalog = policy.catalog();
         let gives = live.profile.effective(catalog);
-        let given = |s: &&Scope| catalog.require(s).is_some_and(|r| catalog.meets(&gives, r));
-        check_scopes(wanted, given)?;
+        let held = |s: &&Scope| catalog.require(s).is_some_and(|r| catalog.meets(&gives, r));
+        check_scopes(wanted, held)?;
         let now = self.now();
         let keys = self.keys();
         let mut rng = self.entropy.rng();
@@ -423,7 +423,7 @@ fn actor(record: &GrantRecord) -> Actor {
     }
 }
 
-fn life(asked: Option<u64>) -> Result<u64, Error> {
+fn session_seconds(asked: Option<u64>) -> Result<u64, Error> {
     match asked {
         None => Ok(DEFAULT_SESSION),
         Some(seconds @ 1..=MAX_SESSION) => Ok(seconds),

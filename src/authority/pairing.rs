@@ -293,7 +293,7 @@ pub(crate) fn with_role_scope(policy: &Policy, ask: &Ask) -> ScopeSet {
 
 fn check_ask(policy: &Policy, ask: &Ask) -> Result<(), Error> {
     let Some(role_scope) = policy.role(&ask.role) else {
-        let known: Vec<_> = policy.roles().map(|role| role.to_string()).collect();
+        let known: Vec<_> = policy.roles().map(ToString::to_string).collect();
         return Err(Error::InvalidRequest(format!(
             "role `{}` is not declared by the policy; known: {}",
             ask.role,

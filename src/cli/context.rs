@@ -33,12 +33,12 @@ pub(super) struct GivenToken {
 }
 
 impl Context {
-    pub(super) fn new(global: Global) -> Result<Self, Failure> {
+    pub(super) fn new(global: Global) -> Self {
         let path: PathBuf = global.data_dir.clone().unwrap_or_else(default_data_dir);
-        Ok(Self {
+        Self {
             data_dir: DataDir::new(path),
             global,
-        })
+        }
     }
 
     pub(super) const fn json(&self) -> bool {

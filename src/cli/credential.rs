@@ -24,7 +24,6 @@ pub(super) enum CredentialKind {
     Access(TokenText),
     /// A device's key and its grant.
     Profile {
-        name: String,
         key: SigningKey,
         grant: TokenText,
         role: String,
@@ -129,7 +128,6 @@ impl Credential {
         Ok(Self {
             source: format!("profile `{name}` ({}){from}", profile.device_id()?.short()),
             kind: CredentialKind::Profile {
-                name: name.to_owned(),
                 key: profile.key()?,
                 grant,
                 role: profile.role.clone(),

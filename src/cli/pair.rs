@@ -16,7 +16,7 @@ use crate::authority::OPERATOR;
 use crate::authority::entropy::Entropy;
 
 /// How long to wait where nothing is said.
-const WAIT: Duration = Duration::from_secs(3600);
+const WAIT: Duration = Duration::from_hours(1);
 /// How often to ask where the server says nothing.
 const INTERVAL: u64 = 5;
 

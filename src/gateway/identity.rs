@@ -61,10 +61,6 @@ impl Identity {
     }
 }
 
-#[expect(
-    clippy::declare_interior_mutable_const,
-    reason = "a static text; each use is a value of its own"
-)]
 const NONE: HeaderValue = HeaderValue::from_static("");
 
 fn optional(name: Option<impl Display>) -> HeaderValue {

@@ -1,6 +1,6 @@
 //! The one place that turns a refusal into its answer.
 
-use hardtack_token::{Denial, DenialKind, Origin};
+use hardtack_token::{Denial, DenialKind, Origin, ScopeSet};
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -52,7 +52,7 @@ pub(crate) fn answer(
     let why = &refused.why;
     let status = why.status();
     let detail = why.detail(site.gateway);
-    let names = why.required().map(|set| set.to_strings());
+    let names = why.required().map(ScopeSet::to_strings);
     // SECURITY: what a token gives is told to whoever authenticated by it, and
     // to nobody else.
     let caller = refused.caller.as_ref();

@@ -34,18 +34,17 @@ impl Upstream {
     ///
     /// INVARIANT: `path` is what was decided on, and nothing but the base is added.
     pub(crate) fn url(&self, path: &str, received: &Uri) -> Result<Uri, http::Error> {
-        let query = received.query();
         // The target goes on as it is, without a copy, if it was canonical.
         let same = received
             .path_and_query()
             .filter(|target| self.base.is_empty() && target.path() == path);
-        let target = match same {
-            Some(target) => target.clone(),
-            None => {
-                let query = query.map(|q| format!("?{q}")).unwrap_or_default();
-                let text = format!("{}{path}{query}", self.base);
-                PathAndQuery::from_maybe_shared(Bytes::from(text))?
-            }
+        let target = if let Some(target) = same {
+            target.clone()
+        } else {
+            let query = received.query();
+            let query = query.map(|q| format!("?{q}")).unwrap_or_default();
+            let text = format!("{}{path}{query}", self.base);
+            PathAndQuery::from_maybe_shared(Bytes::from(text))?
         };
         let mut parts = Parts::default();
         parts.scheme = Some(self.scheme.clone());

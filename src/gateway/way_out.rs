@@ -74,15 +74,15 @@ fn after_denial(denial: &Denial, refused: &Refused, site: Site<'_>) -> Vec<Strin
         | Denial::OutsideProfile(_)
         | Denial::UnknownKey(_)
         | Denial::BadSignature { .. }
-        | Denial::NotActivated => {
+        | Denial::NotActivated
+        | Denial::CaveatMethod
+        | Denial::CaveatPath
+        | Denial::CaveatOperation => {
             vec!["hardtack token inspect -".to_owned(), site.exchange("")]
         }
         Denial::Revoked | Denial::Retired => vec![pair_first()],
         Denial::WrongAudience { .. } => {
             vec![site.exchange(&format!(" --audience {}", site.gateway))]
-        }
-        Denial::CaveatMethod | Denial::CaveatPath | Denial::CaveatOperation => {
-            vec!["hardtack token inspect -".to_owned(), site.exchange("")]
         }
         Denial::InsufficientScope { .. } => match refused.caller.as_ref().map(|c| &c.remedy) {
             Some(Remedy::Exchange(scopes)) => {

@@ -11,9 +11,9 @@ use crate::authority::feed::{FeedPosition, POLL};
 use crate::authority::{Authority, Error};
 
 /// How often what is over is forgotten.
-const MAINTAIN: Duration = Duration::from_secs(60);
+const MAINTAIN: Duration = Duration::from_mins(1);
 /// How often the whole feed is read again, so that the set in memory shrinks too.
-const RELOAD: Duration = Duration::from_secs(600);
+const RELOAD: Duration = Duration::from_mins(10);
 
 /// The background tasks of a node.
 #[derive(Debug)]
@@ -55,13 +55,13 @@ async fn follow_feed(
             _ = reload.tick() => authority.reload_feed(&position).await,
             _ = stop.changed() => return,
         };
-        match read {
-            Ok(()) if failing => tracing::info!("the revocation feed is read again"),
-            Ok(()) => {}
-            Err(ref error) if !failing => {
+        // Said once, and not twice a second for as long as it lasts.
+        match (&read, failing) {
+            (Ok(()), true) => tracing::info!("the revocation feed is read again"),
+            (Err(error), false) => {
                 tracing::error!(%error, "the revocation feed cannot be read; the gateway denies until it can");
             }
-            Err(_) => {}
+            (Ok(()), false) | (Err(_), true) => {}
         }
         failing = read.is_err();
     }

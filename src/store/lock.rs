@@ -1,6 +1,7 @@
 //! One first boot at a time, however many processes start at once.
 
 use std::fs::{File, OpenOptions};
+use std::path::Path;
 
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
@@ -25,23 +26,7 @@ impl Store {
     /// Waits for the lock.
     pub async fn boot_lock(&self) -> Result<BootLock, StoreError> {
         match self {
-            Self::Sqlite { path, .. } => {
-                let path = path.with_extension("lock");
-                let wait = move || -> std::io::Result<File> {
-                    let file = OpenOptions::new()
-                        .create(true)
-                        .truncate(false)
-                        .write(true)
-                        .open(&path)?;
-                    file.lock()?;
-                    Ok(file)
-                };
-                let file = tokio::task::spawn_blocking(wait).await;
-                match file.map_err(std::io::Error::other).flatten() {
-                    Ok(file) => Ok(BootLock(Held::File(file))),
-                    Err(error) => Err(StoreError::Database(sqlx::Error::Io(error))),
-                }
-            }
+            Self::Sqlite { path, .. } => Ok(BootLock(Held::File(lock_beside(path).await?))),
             Self::Postgres(pool) => {
                 let mut connection = pool.acquire().await?;
                 sqlx::query("SELECT pg_advisory_lock($1)")
@@ -55,4 +40,22 @@ impl Store {
             }
         }
     }
+}
+
+/// Waits for the lock that lies beside a SQLite file.
+pub(super) async fn lock_beside(database: &Path) -> Result<File, StoreError> {
+    let path = database.with_extension("lock");
+    let shown = path.display().to_string();
+    let wait = move || -> std::io::Result<File> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)?;
+        file.lock()?;
+        Ok(file)
+    };
+    let file = tokio::task::spawn_blocking(wait).await;
+    let file = file.map_err(std::io::Error::other).flatten();
+    file.map_err(|error| StoreError::File { path: shown, error })
 }

@@ -8,6 +8,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use crate::store::lock::lock_beside;
 use crate::store::{Store, StoreError};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -83,12 +84,15 @@ impl Store {
             // What is replaced, an old root key's seal for one, is overwritten.
             .pragma("secure_delete", "ON")
             .optimize_on_close(true, None);
+        // SQLite has no lock that would keep two processes from migrating at once.
+        let migrating = lock_beside(path).await?;
         let write = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE)
             .connect_with(options.clone().create_if_missing(true))
             .await?;
         SQLITE.run(&write).await?;
+        drop(migrating);
         let read = SqlitePoolOptions::new()
             .max_connections(4)
             .acquire_timeout(ACQUIRE)

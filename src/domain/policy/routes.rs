@@ -1,6 +1,6 @@
 //! `deny`, `public` and `route` facts as lookup tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use hardtack_token::{Requirement, Scope};
@@ -34,8 +34,8 @@ pub(super) struct RouteTable {
 /// Facts by method and pattern, and where each was read.
 #[derive(Default)]
 pub(super) struct RouteTableBuilder {
-    deny: BTreeMap<(String, String), ()>,
-    public: BTreeMap<(String, String), ()>,
+    deny: BTreeSet<(String, String)>,
+    public: BTreeSet<(String, String)>,
     route: BTreeMap<(String, String), (Scope, String)>,
 }
 
@@ -66,12 +66,12 @@ impl RouteTable {
 
 impl RouteTableBuilder {
     pub(super) fn deny(&mut self, method: String, pattern: String) -> Result<(), Problem> {
-        self.deny.insert(checked(method, pattern)?, ());
+        self.deny.insert(checked(method, pattern)?);
         Ok(())
     }
 
     pub(super) fn public(&mut self, method: String, pattern: String) -> Result<(), Problem> {
-        self.public.insert(checked(method, pattern)?, ());
+        self.public.insert(checked(method, pattern)?);
         Ok(())
     }
 
@@ -83,14 +83,14 @@ impl RouteTableBuilder {
         place: &str,
     ) -> Result<(), Problem> {
         let key = checked(method, pattern)?;
-        let what = format!("{} {}", key.0, key.1);
-        let before = self.route.insert(key, (scope.clone(), place.to_owned()));
-        match before {
-            Some((other, _)) if other != scope => Err(Problem::Contradiction(format!(
-                "`{what}` is given two scopes, `{other}` and `{scope}`"
-            ))),
-            Some(_) | None => Ok(()),
+        if let Some((other, _)) = self.route.get(&key).filter(|(other, _)| *other != scope) {
+            let (method, pattern) = key;
+            return Err(Problem::Contradiction(format!(
+                "`{method} {pattern}` is given two scopes, `{other}` and `{scope}`"
+            )));
         }
+        self.route.insert(key, (scope, place.to_owned()));
+        Ok(())
     }
 
     pub(super) fn build(
@@ -102,15 +102,15 @@ impl RouteTableBuilder {
             route.insert(key, resolve(&scope, &place)?);
         }
         Ok(RouteTable {
-            deny: MethodTable::new(self.deny)?,
-            public: MethodTable::new(self.public)?,
+            deny: MethodTable::new(self.deny.into_iter().map(|key| (key, ())))?,
+            public: MethodTable::new(self.public.into_iter().map(|key| (key, ())))?,
             route: MethodTable::new(route)?,
         })
     }
 }
 
 impl<T: Copy> MethodTable<T> {
-    fn new(facts: BTreeMap<(String, String), T>) -> Result<Self, PolicyError> {
+    fn new(facts: impl IntoIterator<Item = ((String, String), T)>) -> Result<Self, PolicyError> {
         let mut table = Self {
             exact: BTreeMap::new(),
             any: matchit::Router::new(),

@@ -1,0 +1,275 @@
+//! Bodies that flow, upstreams that fail, clients that leave.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::support::{Answer, Setup, World, bearer, raw_upstream, read_until};
+
+const MIB: usize = 1 << 20;
+
+#[tokio::test]
+async fn a_large_upload_arrives_whole() {
+    let mut world = World::new();
+    let (gateway, _echo) = world.start_with_echo().await;
+    let token = world.token("operator.write");
+    let mut client = gateway.connect().await;
+    let head = format!(
+        "PUT /api/x HTTP/1.1\r\nhost: gw.example\r\nconnection: close\r\n\
+         authorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n",
+        64 * MIB
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let chunk = vec![b'a'; MIB];
+    for _ in 0..64 {
+        client.write_all(&chunk).await.unwrap();
+    }
+    let answer = Answer::read(&mut client).await;
+    assert_eq!(answer.json()["size"], 64 * MIB);
+    assert_eq!(answer.sent("content-length"), Some((64 * MIB).to_string()));
+}
+
+#[tokio::test]
+async fn a_large_download_arrives_whole() {
+    let mut world = World::new();
+    let setup = raw_upstream(|mut stream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 64 * MIB);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let chunk = vec![b'a'; MIB];
+        for _ in 0..64 {
+            stream.write_all(&chunk).await.unwrap();
+        }
+    })
+    .await;
+    let gateway = world.start(setup).await;
+    let answer = gateway.send("GET /assets/x", &[]).await;
+    assert_eq!(answer.body.len(), 64 * MIB);
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_passed_on_as_it_comes() {
+    let mut world = World::new();
+    let (seen, wait) = oneshot::channel();
+    let setup = raw_upstream(|mut stream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        let first = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                     transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+        stream.write_all(first.as_bytes()).await.unwrap();
+        wait.await.unwrap();
+        stream.write_all(b"4\r\nlast\r\n0\r\n\r\n").await.unwrap();
+    })
+    .await;
+    let gateway = world.start(setup).await;
+    let mut client = gateway.connect().await;
+    let head = "GET /assets/x HTTP/1.1\r\nhost: gw.example\r\nconnection: close\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    read_until(&mut client, "first").await;
+    seen.send(()).unwrap();
+    read_until(&mut client, "last\r\n0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_passed_on_as_it_comes() {
+    let mut world = World::new();
+    let (seen, wait) = oneshot::channel();
+    let setup = raw_upstream(|mut stream| async move {
+        let head = read_until(&mut stream, "first\r\n").await;
+        assert!(head.contains("transfer-encoding: chunked\r\n"), "{head}");
+        seen.send(()).unwrap();
+        read_until(&mut stream, "last\r\n0\r\n\r\n").await;
+        let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    let gateway = world.start(setup).await;
+    let token = world.token("operator.write");
+    let mut client = gateway.connect().await;
+    // Even with a method that has no body as a rule.
+    let head = format!(
+        "GET /api/x HTTP/1.1\r\nhost: gw.example\r\nconnection: close\r\n\
+         authorization: Bearer {token}\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n"
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    wait.await.unwrap();
+    client.write_all(b"4\r\nlast\r\n0\r\n\r\n").await.unwrap();
+    assert_eq!(Answer::read(&mut client).await.status, 204);
+}
+
+#[tokio::test]
+async fn trailers_cannot_carry_an_identity() {
+    let mut world = World::new();
+    let (gateway, _echo) = world.start_with_echo().await;
+    let token = world.token("operator.write");
+    let answer = gateway
+        .send_raw(&format!(
+            "POST /api/x HTTP/1.1\r\nhost: gw.example\r\nauthorization: Bearer {token}\r\n\
+             connection: close\r\ntransfer-encoding: chunked\r\ntrailer: x-hardtack-role\r\n\r\n\
+             5\r\nhello\r\n0\r\nx-hardtack-role: admin\r\n\r\n"
+        ))
+        .await;
+    assert_eq!(answer.json()["body"], "hello");
+    assert_eq!(answer.sent("trailer"), None);
+    assert_eq!(answer.sent("x-hardtack-role").as_deref(), Some("operator"));
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_is_asked_only_if_it_may() {
+    let mut world = World::new();
+    let (gateway, _echo) = world.start_with_echo().await;
+    let token = world.token("operator.write");
+    let head = |authorization: &str| {
+        format!(
+            "PUT /api/x HTTP/1.1\r\nhost: gw.example\r\nconnection: close\r\n{authorization}\
+             expect: 100-continue\r\ncontent-length: 5\r\n\r\n"
+        )
+    };
+    let mut client = gateway.connect().await;
+    let allowed = head(&format!("authorization: Bearer {token}\r\n"));
+    client.write_all(allowed.as_bytes()).await.unwrap();
+    let asked = read_until(&mut client, "\r\n\r\n").await;
+    assert_eq!(asked, "HTTP/1.1 100 Continue\r\n\r\n");
+    client.write_all(b"hello").await.unwrap();
+    let answer = Answer::read(&mut client).await;
+    assert_eq!(answer.json()["body"], "hello");
+    assert_eq!(answer.sent("expect"), None);
+
+    let answer = gateway.send_raw(&head("")).await;
+    assert_eq!(answer.outcome(), "401 missing_token");
+    assert_eq!(answer.header("connection"), Some("close"));
+}
+
+#[tokio::test]
+async fn a_refused_sender_gets_its_answer_and_sends_no_gigabyte() {
+    let mut world = World::new();
+    let (gateway, _echo) = world.start_with_echo().await;
+    let (mut reading, mut writing) = gateway.connect().await.into_split();
+    let upload = tokio::spawn(async move {
+        let head = "PUT /api/x HTTP/1.1\r\nhost: gw.example\r\ncontent-length: 1073741824\r\n\r\n";
+        writing.write_all(head.as_bytes()).await.unwrap();
+        let chunk = vec![0; MIB];
+        let mut sent = 0;
+        while sent < 1024 && writing.write_all(&chunk).await.is_ok() {
+            sent += 1;
+        }
+        sent
+    });
+    let mut bytes = Vec::new();
+    reading.read_to_end(&mut bytes).await.ok();
+    let answer = Answer::parse(&bytes);
+    assert_eq!(answer.outcome(), "401 missing_token");
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(upload.await.unwrap() < 64);
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_short_refused_body() {
+    let mut world = World::new();
+    let (gateway, _echo) = world.start_with_echo().await;
+    let mut client = gateway.connect().await;
+    for _ in 0..2 {
+        let head = "PUT /api/x HTTP/1.1\r\nhost: gw.example\r\ncontent-length: 5\r\n\r\n";
+        client.write_all(head.as_bytes()).await.unwrap();
+        // The body comes after the answer.
+        let answer = read_until(&mut client, "\"]}").await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        client.write_all(b"hello").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_its_request_upstream() {
+    let mut world = World::new();
+    let (arrived, wait) = oneshot::channel();
+    let (gone, ended) = oneshot::channel();
+    let setup = raw_upstream(|mut stream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        arrived.send(()).unwrap();
+        let read = stream.read(&mut [0; 8]).await;
+        gone.send(read.unwrap_or(0)).unwrap();
+    })
+    .await;
+    let gateway = world.start(setup).await;
+    let mut client = gateway.connect().await;
+    let head = "GET /assets/x HTTP/1.1\r\nhost: gw.example\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    wait.await.unwrap();
+    drop(client);
+    assert_eq!(ended.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_is_502() {
+    let mut world = World::new();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let setup = Setup {
+        upstream: Some(format!("http://{}", closed.local_addr().unwrap())),
+        ..Setup::default()
+    };
+    drop(closed);
+    let gateway = world.start(setup).await;
+    let token = world.token("operator.read");
+    let answer = gateway
+        .send("GET /api/x", &[("authorization", &bearer(&token))])
+        .await;
+    assert_eq!(answer.outcome(), "502 upstream_failed");
+    assert!(!answer.json()["detail"].to_string().contains("127.0.0.1"));
+
+    let setup = raw_upstream(|mut stream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        stream.write_all(b"SMTP ready\r\n\r\n").await.unwrap();
+    })
+    .await;
+    let gateway = world.start(setup).await;
+    let answer = gateway.send("GET /assets/x", &[]).await;
+    assert_eq!(answer.outcome(), "502 upstream_failed");
+}
+
+#[tokio::test]
+async fn an_upstream_that_says_nothing_is_504_and_a_client_that_stops_408() {
+    let mut world = World::new();
+    let token = world.token("operator.write");
+    let stalled = format!(
+        "PUT /api/x HTTP/1.1\r\nhost: gw.example\r\nconnection: close\r\n\
+         authorization: Bearer {token}\r\ncontent-length: 10\r\n\r\nhello"
+    );
+    let silent = "GET /assets/x HTTP/1.1\r\nhost: gw.example\r\nconnection: close\r\n\r\n";
+    for (request, expected) in [
+        (silent, "504 upstream_timeout"),
+        (&stalled, "408 request_timeout"),
+    ] {
+        let mut setup = raw_upstream(|mut stream| async move {
+            stream.read_to_end(&mut Vec::new()).await.ok();
+        })
+        .await;
+        setup.response_timeout = Some(Duration::from_millis(100));
+        let gateway = world.start(setup).await;
+        assert_eq!(gateway.send_raw(request).await.outcome(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_begun_ends_before_the_gateway_does() {
+    let mut world = World::new();
+    let (arrived, wait) = oneshot::channel();
+    let (go_on, told) = oneshot::channel();
+    let setup = raw_upstream(|mut stream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        arrived.send(()).unwrap();
+        told.await.unwrap();
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    let mut gateway = world.start(setup).await;
+    let mut client = gateway.connect().await;
+    let head = "GET /assets/x HTTP/1.1\r\nhost: gw.example\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    wait.await.unwrap();
+    gateway.stop();
+    go_on.send(()).unwrap();
+    let answer = Answer::read(&mut client).await;
+    assert_eq!((answer.status, &*answer.body), (200, &b"done"[..]));
+}
