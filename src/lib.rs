@@ -10,6 +10,8 @@ pub mod config;
 pub mod data_dir;
 pub mod domain;
 pub mod gateway;
+#[cfg(test)]
+mod layers;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -160,8 +160,8 @@ impl Bootstrap<'_> {
 
         let mut revoked = 0;
         if revoke_all {
+            revoked = tx.count_live_devices().await?;
             for grant in tx.revoke_all_grants().await? {
-                revoked += 1;
                 end(tx, grant, End::Revoked, now).await?;
             }
         }

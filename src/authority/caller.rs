@@ -188,7 +188,7 @@ impl Authority {
                 (token, Some(proven))
             }
         };
-        let mut tx = self.store.write().await?;
+        let mut tx = self.write().await?;
         if let Some(proven) = &proven {
             self.spend(&mut tx, &proven.proof).await?;
         }

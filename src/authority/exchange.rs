@@ -98,7 +98,7 @@ impl Authority {
         {
             return Err(Error::InvalidScope([unknown.clone()].into_iter().collect()));
         }
-        let mut tx = self.store.write().await?;
+        let mut tx = self.write().await?;
         let proven = self.proven(&mut tx, subject, proofs).await?;
         let issued = match subject {
             SubjectToken::Grant(token) => {
@@ -172,7 +172,7 @@ impl Authority {
         match request {
             Some(request) if request.device == device => Ok(Some(request.key)),
             Some(_) => Err(Error::WrongKey),
-            None => Ok(None),
+            None => Err(Error::UnknownGrant),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::authority::keys::Keys;
 use crate::authority::{Authority, Error};
+use crate::store::Tx;
 
 /// How often a node reads the feed.
 pub const POLL: std::time::Duration = std::time::Duration::from_millis(500);
@@ -46,18 +47,30 @@ impl Authority {
             self.verifier.revocations().add(&ended);
         }
         position.0.store(install.feed_seq, Ordering::Release);
-        if install.keys_version != self.keys().version {
-            self.take_keys(&mut tx).await?;
-        }
+        self.take_changed_keys(&mut tx, install.keys_version)
+            .await?;
         self.verifier.revocations().confirm(now);
         Ok(())
     }
 
-    /// Puts the store's keys in force here.
-    pub(crate) async fn take_keys(&self, tx: &mut crate::store::Tx) -> Result<(), Error> {
-        let keys = Keys::load(tx, &self.secrets).await?;
-        self.verifier.set_keys(keys.ring());
-        self.keys.store(keys);
+    /// Starts a transaction that writes, with the keys of this very moment:
+    /// after `root reset` the new root token and the local device work at once.
+    pub(crate) async fn write(&self) -> Result<Tx, Error> {
+        let mut tx = self.store.write().await?;
+        let install = tx.install().await?.ok_or(Error::NotInitialised)?;
+        self.take_changed_keys(&mut tx, install.keys_version)
+            .await?;
+        Ok(tx)
+    }
+
+    /// Puts the store's keys in force here, if they are newer than at the last look:
+    /// what another transaction has seen meanwhile is not taken back.
+    async fn take_changed_keys(&self, tx: &mut Tx, version: i64) -> Result<(), Error> {
+        if version > self.keys().version {
+            let keys = Keys::load(tx, &self.secrets).await?;
+            self.verifier.set_keys(keys.ring());
+            self.keys.store(keys);
+        }
         Ok(())
     }
 }

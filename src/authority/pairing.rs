@@ -45,7 +45,7 @@ impl Authority {
         let policy = self.policy();
         check_ask(&policy, &ask)?;
         let now = self.now();
-        let mut tx = self.store.write().await?;
+        let mut tx = self.write().await?;
         self.spend(&mut tx, &proven.proof).await?;
 
         if let Some(view) = self
@@ -109,7 +109,7 @@ impl Authority {
         target: Target<'_>,
     ) -> Result<DeviceView, Error> {
         let proven = self.prove(proof, target)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.write().await?;
         self.spend(&mut tx, &proven.proof).await?;
         let request = tx.request(id).await?;
         let request = request
@@ -139,7 +139,7 @@ impl Authority {
         if proven.device != device {
             return Err(Error::NotFound("grant"));
         }
-        let mut tx = self.store.write().await?;
+        let mut tx = self.write().await?;
         self.spend(&mut tx, &proven.proof).await?;
         let grant = tx.grant_of(device, role).await?;
         let id = grant.ok_or(Error::NotFound("grant"))?.record.id;

@@ -303,7 +303,7 @@ mod tests {
             ("role(\"operator\", \"operator.admin\");", "twice"),
             (
                 "route(\"GET\", \"/x\", \"operator.read\"); route(\"GET\", \"/x\", \"operator.write\");",
-                "mine.datalog:1:41",
+                "mine.datalog:1:38",
             ),
         ] {
             let message = refused(text);

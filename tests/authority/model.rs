@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use hardtack::authority::Error;
 use hardtack::authority::approve::Narrowing;
 use hardtack::authority::exchange::Wanted;
-use hardtack::authority::proof::Target;
 use hardtack_token::{Caveat, ScopeSet, TokenText, attenuate};
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -175,7 +174,7 @@ async fn play(world: &World, model: &mut Model, step: &Step) {
         Step::Narrow { token, scopes } => narrow(model, *token, scopes),
         Step::Revoke { device } => {
             if let Some((paired, _)) = &model.devices[*device] {
-                end(world, paired, "revoke").await;
+                world.end("revoke", &paired.device).await.unwrap();
                 let id = paired.device.id();
                 // Every grant the device ever had.
                 for (i, owner) in world_grants(model) {
@@ -188,7 +187,7 @@ async fn play(world: &World, model: &mut Model, step: &Step) {
         Step::Retire { device } => {
             if let Some((paired, grant)) = &model.devices[*device] {
                 let grant = *grant;
-                end(world, paired, "retire").await;
+                world.end("retire", &paired.device).await.unwrap();
                 model.grants[grant].retired = true;
             }
         }
@@ -238,7 +237,7 @@ async fn pair(
         })
         .collect();
     let wanted = closure(&shown);
-    let gives = given.unwrap_or(&shown);
+    let part = given.unwrap_or(&shown);
     let narrowing = Narrowing {
         scopes: given.map(set),
         ..Narrowing::default()
@@ -262,12 +261,12 @@ async fn pair(
             let held = &model.grants[grant].gives;
             let allowed = model.usable(grant)
                 && held.contains("operator.pairing")
-                && held.is_superset(&closure(gives))
+                && held.is_superset(&closure(part))
                 && model.depth(grant) < 4;
             (done.await, allowed, Some(grant))
         }
     };
-    let within = wanted.is_superset(&closure(gives));
+    let within = wanted.is_superset(&closure(part));
     match result {
         Ok(_) => assert!(allowed && within, "approved too much"),
         Err(error) => {
@@ -275,7 +274,7 @@ async fn pair(
             return;
         }
     }
-    let mut effective = closure(gives);
+    let mut effective = closure(part);
     if let Some(parent) = parent {
         // INVARIANT I1, from the side of the model.
         assert!(model.grants[parent].gives.is_superset(&effective));
@@ -346,21 +345,6 @@ fn narrow(model: &mut Model, token: usize, scopes: &[usize]) {
         holder_blocks: before.holder_blocks + 1,
     };
     model.tokens.push(next);
-}
-
-async fn end(world: &World, paired: &Paired, how: &str) {
-    let id = paired.device.id();
-    let path = format!("/v1/devices/{id}/{how}");
-    let target = Target {
-        method: "POST",
-        path: &path,
-    };
-    let proof = world.proof(&world.local, target);
-    let call = world.local.call(target, &proof);
-    match how {
-        "revoke" => drop(world.authority.revoke(&call, id, false).await.unwrap()),
-        _ => drop(world.authority.retire(&call, id).await.unwrap()),
-    }
 }
 
 /// Every token allows exactly what the model says, and never more than what it

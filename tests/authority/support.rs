@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use hardtack::authority::approve::{Approval, Narrowing};
 use hardtack::authority::bootstrap::Bootstrap;
 use hardtack::authority::caller::{Call, Credential};
+use hardtack::authority::end::Ending;
 use hardtack::authority::entropy::Entropy;
 use hardtack::authority::exchange::{Issued, Proofs, SubjectToken, Wanted};
 use hardtack::authority::feed::FeedPosition;
@@ -13,10 +14,11 @@ use hardtack::authority::pairing::DeviceView;
 use hardtack::authority::proof::Target;
 use hardtack::authority::secrets::Secrets;
 use hardtack::authority::{Authority, Error, Parts, Settings};
+use hardtack::domain::audit::AuditRecord;
 use hardtack::domain::ids::RequestId;
 use hardtack::domain::pairing::{Ask, DeviceName, Metadata};
 use hardtack::domain::policy::Policy;
-use hardtack::store::{DatabaseUrl, Store};
+use hardtack::store::{DatabaseUrl, Page, Store};
 use hardtack_token::{Clock, ManualClock, Request, RootToken, Timestamp, TokenText};
 
 use crate::device::Device;
@@ -219,6 +221,59 @@ impl World {
             .await
     }
 
+    /// Ends a device by the local one.
+    pub(crate) async fn end(&self, how: &str, device: &Device) -> Result<Ending, Error> {
+        self.end_by(how, &self.local, device).await
+    }
+
+    pub(crate) async fn end_by(
+        &self,
+        how: &str,
+        by: &Paired,
+        device: &Device,
+    ) -> Result<Ending, Error> {
+        match how {
+            "revoke" => self.revoke(by, device, false).await,
+            _ => self.retire(by, device).await,
+        }
+    }
+
+    pub(crate) async fn revoke(
+        &self,
+        by: &Paired,
+        device: &Device,
+        dry_run: bool,
+    ) -> Result<Ending, Error> {
+        let path = format!("/v1/devices/{}/revoke", device.id());
+        let target = Target {
+            method: "POST",
+            path: &path,
+        };
+        let proof = self.proof(by, target);
+        let call = by.call(target, &proof);
+        self.authority.revoke(&call, device.id(), dry_run).await
+    }
+
+    pub(crate) async fn retire(&self, by: &Paired, device: &Device) -> Result<Ending, Error> {
+        let path = format!("/v1/devices/{}/retire", device.id());
+        let target = Target {
+            method: "POST",
+            path: &path,
+        };
+        let proof = self.proof(by, target);
+        let call = by.call(target, &proof);
+        self.authority.retire(&call, device.id()).await
+    }
+
+    pub(crate) async fn audit_log(&self) -> Vec<AuditRecord> {
+        let page = Page {
+            after: None,
+            limit: 500,
+        };
+        let mut tx = self.store.read().await.unwrap();
+        tx.audit_log(page).await.unwrap()
+    }
+
     pub(crate) fn proof(&self, paired: &Paired, target: Target<'_>) -> String {
         let token = paired.grant.expose();
         let (method, url) = (target.method, url(target.path));
@@ -280,7 +335,7 @@ pub(crate) fn code(error: &Error) -> String {
         other => {
             let text = format!("{other:?}");
             let end = text.find([' ', '(', '{']).unwrap_or(text.len());
-            text[..end].to_owned()
+            text.get(..end).unwrap().to_owned()
         }
     }
 }
