@@ -1,19 +1,18 @@
-//! The authority in process, on a database, with a clock that is moved by hand.
+//! The authority in process, with a clock that is moved by hand: the whole
+//! suite on SQLite and on PostgreSQL.
 
-#[cfg(test)]
-mod approving;
 #[cfg(test)]
 #[path = "../support/device.rs"]
 mod device;
 #[cfg(test)]
-mod ending;
+#[path = "../support/postgres.rs"]
+mod postgres;
+
 #[cfg(test)]
-mod exchanging;
+#[path = "suite/mod.rs"]
+mod on_sqlite;
+
 #[cfg(test)]
-mod model;
-#[cfg(test)]
-mod pairing;
-#[cfg(test)]
-mod recovery;
-#[cfg(test)]
-mod support;
+#[path = "suite/mod.rs"]
+#[expect(clippy::duplicate_mod, reason = "the same tests on another database")]
+mod on_postgres;

@@ -8,8 +8,8 @@ use hardtack::domain::ids::RequestId;
 use hardtack::domain::pairing::RequestState;
 use hardtack_token::dpop::ProofError;
 
+use super::support::{Approver, World, code, url};
 use crate::device::Device;
-use crate::support::{Approver, World, code, url};
 
 #[tokio::test]
 async fn the_same_or_a_narrower_ask_is_the_same_request() {

@@ -8,10 +8,10 @@ use hardtack::authority::entropy::Entropy;
 use hardtack::authority::exchange::{Proofs, SubjectToken, Wanted};
 use hardtack::authority::secrets::Secrets;
 use hardtack::domain::audit::AuditRecord;
-use hardtack::store::{DatabaseUrl, Store};
+use hardtack::store::Store;
 use hardtack_token::{Clock, ManualClock, TokenText};
 
-use crate::support::{ADDRESS, START, World, code, secrets, token_target};
+use super::support::{ADDRESS, START, World, code, new_store, secrets, token_target};
 
 struct Host {
     store: Store,
@@ -22,11 +22,9 @@ struct Host {
 
 impl Host {
     async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let (store, dir) = new_store().await;
         Self {
-            store: Store::open(&DatabaseUrl::in_data_dir(dir.path()))
-                .await
-                .unwrap(),
+            store,
             clock: Arc::new(ManualClock::new(START)),
             entropy: Entropy::seeded(3),
             _dir: dir,

@@ -9,8 +9,8 @@ use hardtack::domain::audit::Actor;
 use hardtack_token::{AuthorityId, Grant, GrantId, RootToken, ScopeSet, Subject, TokenText};
 use rand::SeedableRng;
 
+use super::support::{ADDRESS, Approver, ISSUER, Paired, World, code, scoped};
 use crate::device::Device;
-use crate::support::{ADDRESS, Approver, ISSUER, Paired, World, code, scoped};
 
 #[tokio::test]
 async fn a_fresh_install_can_approve_its_first_device_locally_and_by_root() {

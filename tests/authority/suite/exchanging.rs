@@ -5,8 +5,8 @@ use hardtack::authority::{Error, MAX_SESSION};
 use hardtack_token::{Caveat, Profile, TokenText, Untrusted, attenuate};
 use rand::SeedableRng;
 
+use super::support::{ADDRESS, GATEWAY, ISSUER, Paired, World, code, token_target, url};
 use crate::device::Device;
-use crate::support::{ADDRESS, GATEWAY, ISSUER, Paired, World, code, token_target, url};
 
 #[tokio::test]
 async fn dpop_binds_the_token_and_an_assertion_does_not() {

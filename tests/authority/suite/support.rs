@@ -53,15 +53,24 @@ pub(crate) enum Approver<'a> {
     Device(&'a Paired),
 }
 
+/// A new database of the kind that this copy of the suite is for.
+pub(crate) async fn new_store() -> (Store, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let url = if module_path!().contains("on_postgres") {
+        DatabaseUrl::Postgres(crate::postgres::new_database().await)
+    } else {
+        DatabaseUrl::in_data_dir(dir.path())
+    };
+    (Store::open(&url).await.unwrap(), dir)
+}
+
 pub(crate) fn secrets() -> Secrets {
     Secrets::from_text(SECRET).unwrap()
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let url = DatabaseUrl::in_data_dir(dir.path());
-        let store = Store::open(&url).await.unwrap();
+        let (store, dir) = new_store().await;
         let clock = Arc::new(ManualClock::new(START));
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let entropy = Entropy::seeded(7);

@@ -4,8 +4,8 @@ use hardtack::authority::exchange::Wanted;
 use hardtack::authority::maintenance::IDLE;
 use hardtack::store::{GrantFilter, Page};
 
+use super::support::{Approver, Paired, World, code};
 use crate::device::Device;
-use crate::support::{Approver, Paired, World, code};
 
 #[tokio::test]
 async fn revoking_ends_all_below_and_retiring_ends_the_leaf_alone() {

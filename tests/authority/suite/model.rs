@@ -10,8 +10,8 @@ use hardtack_token::{Caveat, ScopeSet, TokenText, attenuate};
 use proptest::prelude::*;
 use rand::SeedableRng;
 
+use super::support::{Approver, Paired, World};
 use crate::device::Device;
-use crate::support::{Approver, Paired, World};
 
 const SCOPES: [&str; 6] = [
     "operator.read",
