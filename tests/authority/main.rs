@@ -5,6 +5,8 @@
 #[path = "../support/device.rs"]
 mod device;
 #[cfg(test)]
+mod parity;
+#[cfg(test)]
 #[path = "../support/postgres.rs"]
 mod postgres;
 

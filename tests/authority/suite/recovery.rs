@@ -58,6 +58,21 @@ async fn a_root_token_is_made_once_and_again_only_if_it_was_never_shown() {
 }
 
 #[tokio::test]
+async fn several_first_boots_at_once_show_exactly_one_root_token() {
+    let host = Host::new().await;
+    let secrets = secrets();
+    let boot = async || {
+        let bootstrap = host.bootstrap(&secrets);
+        match bootstrap.first_boot().await.unwrap() {
+            Some(announcement) => bootstrap.shown(announcement).await.map(|()| 1).unwrap(),
+            None => 0,
+        }
+    };
+    let (a, b, c, d) = tokio::join!(boot(), boot(), boot(), boot());
+    assert_eq!(a + b + c + d, 1);
+}
+
+#[tokio::test]
 async fn another_secret_is_refused_before_anything_changes() {
     let host = Host::new().await;
     let right = secrets();
