@@ -233,6 +233,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
             StoreError::Database(_)
             | StoreError::Corrupt { .. }
             | StoreError::Migrate(_)
+            | StoreError::Newer(_)
             | StoreError::Url(_)
             | StoreError::File { .. },
         )

@@ -20,9 +20,15 @@ pub enum StoreError {
         /// The column.
         column: &'static str,
     },
+    /// The database was used by a newer version of this program.
+    #[error(
+        "the database has migration {0}, which this version ({this}) does not know: run the newer version again, or restore a backup made by this one",
+        this = env!("CARGO_PKG_VERSION")
+    )]
+    Newer(i64),
     /// The migrations cannot be applied.
     #[error("the database cannot be brought to this version: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(sqlx::migrate::MigrateError),
     /// The address of the database is not one.
     #[error("the database URL does not read: {0}")]
     Url(String),
@@ -34,6 +40,15 @@ pub enum StoreError {
         /// What the system said.
         error: std::io::Error,
     },
+}
+
+impl From<sqlx::migrate::MigrateError> for StoreError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::VersionMissing(version) => Self::Newer(version),
+            other => Self::Migrate(other),
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

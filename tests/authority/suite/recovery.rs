@@ -11,7 +11,7 @@ use hardtack::domain::audit::AuditRecord;
 use hardtack::store::Store;
 use hardtack_token::{Clock, ManualClock, TokenText};
 
-use super::support::{ADDRESS, START, World, code, new_store, secrets, token_target};
+use super::support::{ADDRESS, START, World, code, new_database, new_store, secrets, token_target};
 
 struct Host {
     store: Store,
@@ -70,6 +70,24 @@ async fn several_first_boots_at_once_show_exactly_one_root_token() {
     };
     let (a, b, c, d) = tokio::join!(boot(), boot(), boot(), boot());
     assert_eq!(a + b + c + d, 1);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = new_database(dir.path()).await;
+    let store = Store::open(&url).await.unwrap();
+    let newer = "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1";
+    match &store {
+        Store::Sqlite { write, .. } => drop(sqlx::query(newer).execute(write).await.unwrap()),
+        Store::Postgres(pool) => drop(sqlx::query(newer).execute(pool).await.unwrap()),
+    }
+    store.close().await;
+    let refused = Store::open(&url).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("9999") && refused.contains("newer version"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

@@ -56,12 +56,16 @@ pub(crate) enum Approver<'a> {
 /// A new database of the kind that this copy of the suite is for.
 pub(crate) async fn new_store() -> (Store, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let url = if module_path!().contains("on_postgres") {
+    let url = new_database(dir.path()).await;
+    (Store::open(&url).await.unwrap(), dir)
+}
+
+pub(crate) async fn new_database(dir: &std::path::Path) -> DatabaseUrl {
+    if module_path!().contains("on_postgres") {
         DatabaseUrl::Postgres(crate::postgres::new_database().await)
     } else {
-        DatabaseUrl::in_data_dir(dir.path())
-    };
-    (Store::open(&url).await.unwrap(), dir)
+        DatabaseUrl::in_data_dir(dir)
+    }
 }
 
 pub(crate) fn secrets() -> Secrets {
