@@ -1,20 +1,35 @@
-//! The tokens that were verified lately, by their exact text.
+//! What was verified lately: tokens by their text, and sessions by the bytes
+//! that all their narrowed tokens start with.
 
 use std::fmt;
 use std::sync::Arc;
 
+use ed25519_dalek::VerifyingKey;
+use foldhash::fast::RandomState;
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::verify::Access;
 
-/// Verified access tokens by text, bounded by bytes.
+/// Verified access tokens by text, and verified prefixes `A G+ S` by bytes.
 ///
-/// Only what verified is put in, and the cache resists scans: a flood of
-/// distinct valid tokens passes through its small probation part without
+/// Only what verified is put in, and each part is bounded by bytes. A flood of
+/// distinct valid tokens passes through the cache's probation part without
 /// pushing out what is in use. Revocation and time are not in it: they are
 /// checked again on each hit.
-pub(crate) struct TokenCache(Cache<Box<str>, Arc<Access>, ByBytes>);
+pub(crate) struct TokenCache {
+    tokens: Cache<Box<str>, Arc<Access>, ByBytes, RandomState>,
+    prefixes: Cache<Box<[u8]>, Prefix, ByBytes, RandomState>,
+}
+
+/// A session whose signatures fit, under one generation of keys.
+#[derive(Clone, Copy)]
+pub(crate) struct Prefix {
+    /// The key that what follows the session must be signed with.
+    pub(crate) key: VerifyingKey,
+    /// The generation of the keys it was verified under.
+    pub(crate) generation: u64,
+}
 
 #[derive(Clone)]
 struct ByBytes;
@@ -26,26 +41,61 @@ impl Weighter<Box<str>, Arc<Access>> for ByBytes {
     }
 }
 
+impl Weighter<Box<[u8]>, Prefix> for ByBytes {
+    fn weight(&self, bytes: &Box<[u8]>, _: &Prefix) -> u64 {
+        (bytes.len() + size_of::<Prefix>()) as u64
+    }
+}
+
 /// What a cached token takes on average, to size the table.
 const TYPICAL_WEIGHT: u64 = 3 * 1024;
 
 impl TokenCache {
+    /// A cache of at most `bytes`, a quarter of it for prefixes.
     pub(crate) fn new(bytes: u64) -> Self {
-        let items = usize::try_from(bytes / TYPICAL_WEIGHT).unwrap_or(usize::MAX);
-        Self(Cache::with_weighter(items.max(16), bytes, ByBytes))
+        Self {
+            tokens: bounded(bytes / 4 * 3),
+            prefixes: bounded(bytes / 4),
+        }
     }
 
     pub(crate) fn get(&self, text: &str) -> Option<Arc<Access>> {
-        self.0.get(text)
+        self.tokens.get(text)
     }
 
     pub(crate) fn insert(&self, text: &str, access: &Arc<Access>) {
-        self.0.insert(text.into(), Arc::clone(access));
+        self.tokens.insert(text.into(), Arc::clone(access));
     }
+
+    pub(crate) fn prefix(&self, bytes: &[u8]) -> Option<Prefix> {
+        self.prefixes.get(bytes)
+    }
+
+    pub(crate) fn insert_prefix(&self, bytes: &[u8], prefix: Prefix) {
+        self.prefixes.insert(bytes.into(), prefix);
+    }
+}
+
+fn bounded<K, V>(bytes: u64) -> Cache<K, V, ByBytes, RandomState>
+where
+    K: Eq + std::hash::Hash,
+    V: Clone,
+    ByBytes: Weighter<K, V>,
+{
+    let items = usize::try_from(bytes / TYPICAL_WEIGHT).unwrap_or(usize::MAX);
+    Cache::with(
+        items.max(16),
+        bytes,
+        ByBytes,
+        // Seeded at random, so that nobody can choose texts that collide.
+        RandomState::default(),
+        DefaultLifecycle::default(),
+    )
 }
 
 impl fmt::Debug for TokenCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenCache({} tokens)", self.0.len())
+        let (tokens, prefixes) = (self.tokens.len(), self.prefixes.len());
+        write!(f, "TokenCache({tokens} tokens, {prefixes} prefixes)")
     }
 }

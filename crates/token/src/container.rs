@@ -19,6 +19,9 @@ pub(crate) struct Container {
     pub(crate) proof: Proof,
     /// Whether the bytes were the one encoding that this container has.
     pub(crate) canonical: bool,
+    /// For each block, where its encoding ends in the canonical bytes. What
+    /// comes before is the same in every token that starts with these blocks.
+    ends: Vec<usize>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -59,6 +62,7 @@ impl Container {
             .map_err(|_| Denial::Malformed("it is not a Biscuit container"))?;
         let canonical = raw.encode_to_vec() == bytes;
 
+        let ends = ends(&raw);
         let count = 1 + raw.blocks.len();
         if count > MAX_BLOCKS {
             let why = format!("a token has at most {MAX_BLOCKS} blocks, this one has {count}");
@@ -79,8 +83,31 @@ impl Container {
             blocks,
             proof,
             canonical,
+            ends,
         })
     }
+
+    /// The bytes of the first `count` blocks and the root key id, out of the
+    /// canonical bytes that this container was decoded from.
+    pub(crate) fn prefix<'a>(&self, bytes: &'a [u8], count: usize) -> Option<&'a [u8]> {
+        let end = self.ends.get(count.checked_sub(1)?)?;
+        bytes.get(..*end)
+    }
+}
+
+/// Fields are encoded in the order of their numbers, so that the blocks follow
+/// the root key id and come before the proof.
+fn ends(raw: &schema::Biscuit) -> Vec<usize> {
+    let hint = raw.root_key_id.as_ref();
+    let mut end = hint.map_or(0, |id| prost::encoding::uint32::encoded_len(1, id));
+    let blocks = std::iter::once(&raw.authority).chain(&raw.blocks);
+    let end_of = |block: &schema::SignedBlock| {
+        // The field's key is one byte: its number is below 16.
+        let length = block.encoded_len();
+        end += 1 + prost::length_delimiter_len(length) + length;
+        end
+    };
+    blocks.map(end_of).collect()
 }
 
 impl SignedBlock {

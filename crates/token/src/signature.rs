@@ -4,6 +4,8 @@
 //! Every check is `verify_strict` (RFC 8032 without its lenient readings), so
 //! that a signature has one form.
 
+use std::ops::Range;
+
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 
 use crate::container::{Container, Payload, Proof, SignedBlock};
@@ -33,18 +35,51 @@ pub(crate) fn known_keys(container: &Container, ring: &KeyRing) -> Result<(), De
 
 /// Checks every signature and the proof.
 pub(crate) fn verify(container: &Container, ring: &KeyRing) -> Result<(), Denial> {
-    let bad = |block: usize| Denial::BadSignature { block };
-    let mut key = *ring.root(container.root_key_id).ok_or_else(|| bad(0))?;
-    let mut previous: Option<&SignedBlock> = None;
+    let key = verify_prefix(container, ring, container.blocks.len())?;
+    verify_rest(container, ring, container.blocks.len(), key)
+}
+
+/// Checks the signatures of the first `count` blocks. Gives the key that what
+/// follows must be signed with: the same for every token with these blocks.
+pub(crate) fn verify_prefix(
+    container: &Container,
+    ring: &KeyRing,
+    count: usize,
+) -> Result<VerifyingKey, Denial> {
+    let root = ring.root(container.root_key_id);
+    let root = root.ok_or(Denial::BadSignature { block: 0 })?;
+    verify_blocks(container, ring, 0..count, *root)
+}
+
+/// Checks the signatures of the blocks from `start` on, and the proof.
+pub(crate) fn verify_rest(
+    container: &Container,
+    ring: &KeyRing,
+    start: usize,
+    key: VerifyingKey,
+) -> Result<(), Denial> {
+    let count = container.blocks.len();
+    let key = verify_blocks(container, ring, start..count, key)?;
+    let last = container.blocks.last();
+    last.and_then(|last| verify_proof(&container.proof, last, &key))
+        .ok_or(Denial::BadSignature { block: count })
+}
+
+fn verify_blocks(
+    container: &Container,
+    ring: &KeyRing,
+    range: Range<usize>,
+    mut key: VerifyingKey,
+) -> Result<VerifyingKey, Denial> {
     let mut message = Vec::with_capacity(1024);
-    for (i, block) in container.blocks.iter().enumerate() {
-        verify_block(block, previous, &key, ring, &mut message).ok_or_else(|| bad(i))?;
-        key = VerifyingKey::from_bytes(&block.next_key).map_err(|_| bad(i))?;
-        previous = Some(block);
+    for i in range {
+        let bad = || Denial::BadSignature { block: i };
+        let block = container.blocks.get(i).ok_or_else(bad)?;
+        let previous = i.checked_sub(1).and_then(|p| container.blocks.get(p));
+        verify_block(block, previous, &key, ring, &mut message).ok_or_else(bad)?;
+        key = VerifyingKey::from_bytes(&block.next_key).map_err(|_| bad())?;
     }
-    let last = previous.ok_or_else(|| bad(0))?;
-    verify_proof(&container.proof, last, &key, &mut message)
-        .ok_or_else(|| bad(container.blocks.len()))
+    Ok(key)
 }
 
 fn verify_block(
@@ -67,24 +102,19 @@ fn verify_block(
     Some(())
 }
 
-fn verify_proof(
-    proof: &Proof,
-    last: &SignedBlock,
-    key: &VerifyingKey,
-    message: &mut Vec<u8>,
-) -> Option<()> {
+fn verify_proof(proof: &Proof, last: &SignedBlock, key: &VerifyingKey) -> Option<()> {
     match proof {
         Proof::Open(secret) => {
             let derived = SigningKey::from_bytes(secret).verifying_key();
             (derived.as_bytes() == &last.next_key).then_some(())
         }
         Proof::Sealed(signature) => {
-            message.clear();
+            let mut message = Vec::with_capacity(1024);
             message.extend_from_slice(&last.data);
             message.extend_from_slice(&ED25519);
             message.extend_from_slice(&last.next_key);
             message.extend_from_slice(&last.signature);
-            strict(key, message, signature)
+            strict(key, &message, signature)
         }
     }
 }

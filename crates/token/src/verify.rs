@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::cache::TokenCache;
+use crate::cache::{Prefix, TokenCache};
 use crate::catalog::{Catalog, Requirement, ScopeBits};
 use crate::container::Container;
 use crate::denial::Denial;
@@ -75,19 +75,23 @@ struct Trust {
 impl Untrusted {
     /// Decodes a text and walks its blocks. Costs microseconds, whatever the text.
     pub fn read(text: &TokenText, keys: &KeyRing) -> Result<Self, Denial> {
-        Self::read_any_key(text, |container| signature::known_keys(container, keys))
+        Self::of_known_keys(&text.decode()?, keys)
     }
 
     /// The same without asking whether the keys are known, to show what a token says.
     pub fn inspect(text: &TokenText) -> Result<Self, Denial> {
-        Self::read_any_key(text, |_| Ok(()))
+        Self::walk(&text.decode()?, |_| Ok(()))
     }
 
-    fn read_any_key(
-        text: &TokenText,
+    fn of_known_keys(bytes: &[u8], keys: &KeyRing) -> Result<Self, Denial> {
+        Self::walk(bytes, |container| signature::known_keys(container, keys))
+    }
+
+    fn walk(
+        bytes: &[u8],
         check_keys: impl FnOnce(&Container) -> Result<(), Denial>,
     ) -> Result<Self, Denial> {
-        let container = Container::decode(&text.decode()?)?;
+        let container = Container::decode(bytes)?;
         check_keys(&container)?;
         if !container.canonical {
             return Err(Denial::Malformed("its container is not canonical"));
@@ -142,18 +146,6 @@ impl Verified {
     #[must_use]
     pub const fn root_key_id(&self) -> RootKeyId {
         self.root_key_id
-    }
-
-    /// The chain and its session, if the token was activated for its last grant.
-    fn into_activated(self) -> Result<(Box<ChainProfile>, Session), Denial> {
-        match self.profile {
-            Profile::Root(_) => Err(Denial::RootTokenNotAccepted),
-            Profile::Chain(chain) => match chain.session.clone() {
-                None => Err(Denial::GrantNotAccepted),
-                Some(session) if session.grant != chain.leaf().id => Err(Denial::NotActivated),
-                Some(session) => Ok((chain, session)),
-            },
-        }
     }
 }
 
@@ -216,7 +208,8 @@ impl Verifier {
             }
             Some(_) | None => {
                 let token = TokenText::new(text)?;
-                self.keep(text, Self::read(&token, catalog, &trust)?)
+                let access = self.read(&token, catalog, &trust, true)?;
+                self.keep(text, access)
             }
         };
         self.revocations.check(&access.chain, now)?;
@@ -242,7 +235,7 @@ impl Verifier {
         catalog: &Arc<Catalog>,
         now: Timestamp,
     ) -> Result<Arc<Access>, Denial> {
-        let access = Self::read(text, catalog, &self.trust.load())?;
+        let access = self.read(text, catalog, &self.trust.load(), false)?;
         self.revocations.check(&access.chain, now)?;
         Ok(Arc::new(access))
     }
@@ -259,14 +252,44 @@ impl Verifier {
             .authorize(request, required)
     }
 
-    fn read(token: &TokenText, catalog: &Arc<Catalog>, trust: &Trust) -> Result<Access, Denial> {
-        let untrusted = Untrusted::read(token, &trust.keys)?;
-        // SECURITY: the root token is refused by its form alone. Nothing here
-        // ever says whether one is genuine.
-        if matches!(untrusted.claims(), Profile::Root(_)) {
-            return Err(Denial::RootTokenNotAccepted);
+    /// Reads a token that is not known. Its session may be: then only what its
+    /// holder added is verified. `keep` says whether the session will be seen again.
+    fn read(
+        &self,
+        token: &TokenText,
+        catalog: &Arc<Catalog>,
+        trust: &Trust,
+        keep: bool,
+    ) -> Result<Access, Denial> {
+        let bytes = token.decode()?;
+        let Untrusted { container, profile } = Untrusted::of_known_keys(&bytes, &trust.keys)?;
+        let chain = match profile {
+            // SECURITY: the root token is refused by its form alone. Nothing
+            // here ever says whether one is genuine.
+            Profile::Root(_) => return Err(Denial::RootTokenNotAccepted),
+            Profile::Chain(chain) => chain,
+        };
+        let Some(session) = chain.session.clone() else {
+            signature::verify(&container, &trust.keys)?;
+            return Err(Denial::GrantNotAccepted);
+        };
+        // Block 0, the grants and the session.
+        let count = chain.depth() + 2;
+        let prefix = container.prefix(&bytes, count);
+        let known = prefix.and_then(|prefix| self.cache.prefix(prefix));
+        let known = known.filter(|known| known.generation == trust.generation);
+        let key = match known {
+            Some(known) => known.key,
+            None => signature::verify_prefix(&container, &trust.keys, count)?,
+        };
+        signature::verify_rest(&container, &trust.keys, count, key)?;
+        if let (Some(prefix), None, true) = (prefix, known, keep) {
+            let generation = trust.generation;
+            self.cache.insert_prefix(prefix, Prefix { key, generation });
         }
-        let (chain, session) = untrusted.verify(&trust.keys)?.into_activated()?;
+        if session.grant != chain.leaf().id {
+            return Err(Denial::NotActivated);
+        }
         Ok(Access {
             folded: Folded::new(&chain, catalog),
             catalog: Arc::clone(catalog),

@@ -19,6 +19,8 @@ mod oracle;
 #[cfg(test)]
 mod precedence;
 #[cfg(test)]
+mod prefix;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod support;
