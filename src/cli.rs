@@ -10,6 +10,7 @@ mod failure;
 mod init;
 mod inspect;
 mod jwt;
+mod narrow;
 mod output;
 mod pair;
 mod policy;
@@ -91,7 +92,10 @@ enum Command {
 /// Reads the command line, runs the command, and says how it ended.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return unreadable(&error),
+    };
     let json = cli.global.json;
     let runtime = match cli.command.runtime() {
         Ok(runtime) => runtime,
@@ -104,6 +108,16 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
     }
+}
+
+/// Help and version, and command lines that do not read.
+fn unreadable(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        return Failure::usage(first.trim_start_matches("error: ")).report(true);
+    }
+    error.exit()
 }
 
 async fn dispatch(cli: Cli) -> Result<(), Failure> {

@@ -49,6 +49,7 @@ use rand::RngCore;
 
 use crate::domain::policy::Policy;
 use decide::Decider;
+pub use path::canonical as canonical_path;
 use proxy::Proxy;
 use request_id::RequestIds;
 pub use serve::serve;

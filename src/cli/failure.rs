@@ -67,7 +67,10 @@ impl Failure {
         let code = problem
             .entry("code")
             .or_insert_with(|| error.unwrap_or_else(|| json!(format!("http_{status}"))));
-        let exit = exit_of(status, code.as_str().unwrap_or_default());
+        let code = code.as_str().unwrap_or_default().to_owned();
+        let exit = exit_of(status, &code);
+        let kind = json!(format!("urn:hardtack:error:{code}"));
+        problem.entry("type").or_insert(kind);
         problem.entry("status").or_insert(json!(status));
         Self {
             exit,

@@ -10,12 +10,17 @@ use super::context::{Context, read_token};
 use super::credential::CredentialKind;
 use super::failure::{Exit, Failure};
 use super::inspect;
+use super::narrow;
 use super::output::{self, text};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Token {
     /// Exchange the credential for an access token
     Exchange(ExchangeArgs),
+    /// Narrow an access token, without asking the server
+    Attenuate(Box<narrow::Attenuate>),
+    /// Decide on a request as a gateway would, without asking it
+    Verify(Box<narrow::Verify>),
     /// Show what a token says, block by block, without asking the server
     Inspect {
         /// `-` for standard input, `@FILE` for a file
@@ -43,6 +48,8 @@ pub(super) struct ExchangeArgs {
 pub(super) async fn run(command: &Token, context: &Context) -> Result<(), Failure> {
     match command {
         Token::Exchange(args) => exchange(args, context).await,
+        Token::Attenuate(args) => narrow::attenuate_token(args, context),
+        Token::Verify(args) => narrow::verify_token(args, context).await,
         Token::Inspect { token } => inspect_token(token, context),
     }
 }

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 /// `%2B` stays, since some servers read a plain `+` as a space.
 ///
 /// INVARIANT: canonical paths are fixed points.
-pub(crate) fn canonical(path: &str) -> Result<Cow<'_, str>, &'static str> {
+pub fn canonical(path: &str) -> Result<Cow<'_, str>, &'static str> {
     if !path.starts_with('/') {
         return Err("the request target is not a path that starts with `/`");
     }
