@@ -11,7 +11,7 @@
 //!             └───────────┴── problem ◀─────────┘   every refusal, once
 //! ```
 //!
-//! INVARIANT: what [`decide`] saw is what the upstream gets: `request` leaves one
+//! INVARIANT: what `decide` saw is what the upstream gets: `request` leaves one
 //! reading of a request, and only `headers` and `upstream` make what is sent on.
 //! `decide` knows nothing of this door; others come to stand beside it.
 

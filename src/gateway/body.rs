@@ -28,6 +28,7 @@ pub(crate) struct Upload {
 pub(crate) struct Progress {
     frames: AtomicU64,
     waits_for_client: AtomicBool,
+    broken: AtomicBool,
 }
 
 impl AnswerBody {
@@ -100,6 +101,11 @@ impl Progress {
     pub(crate) fn waits_for_client(&self) -> bool {
         self.waits_for_client.load(Ordering::Relaxed)
     }
+
+    /// Whether what the client sent is no body.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
 }
 
 impl Body for Upload {
@@ -118,6 +124,9 @@ impl Body for Upload {
             progress
                 .frames
                 .fetch_add(u64::from(!waits), Ordering::Relaxed);
+            if let Poll::Ready(Some(Err(_))) = &polled {
+                progress.broken.store(true, Ordering::Relaxed);
+            }
         }
         polled
     }

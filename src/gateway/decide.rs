@@ -58,6 +58,16 @@ enum Need {
     Impossible(Refusal),
 }
 
+impl Allowed {
+    /// The token that it is allowed to, if it is not allowed to everybody.
+    pub(crate) fn access(&self) -> Option<&Access> {
+        match self {
+            Self::Everybody => None,
+            Self::Holder(permit) => Some(permit.access()),
+        }
+    }
+}
+
 impl Asked<'_> {
     /// Whether it asks for a WebSocket. No method on the wire is called so.
     pub(crate) fn is_websocket(&self) -> bool {
@@ -132,7 +142,7 @@ impl Decider {
                 self.verifier.verify(token, catalog, now)
             }
         };
-        let access = verified.map_err(|denial| Refused::unknown(denial.into()))?;
+        let access = verified.map_err(|denial| Refused::unknown(self.named(denial)))?;
         let holder = |why: Refusal| Box::new(Refused::holder(why, &access, catalog));
 
         let proof = self.proof(asked, &access, now).map_err(holder)?;
@@ -163,6 +173,15 @@ impl Decider {
             Need::Scope(requirement) => authenticated.authorize(&request, &[requirement]),
         };
         permit.map_err(|denial| holder(denial.into()))
+    }
+
+    /// Revocations that were never read are not old, they are not there yet.
+    fn named(&self, denial: Denial) -> Refusal {
+        let stale = matches!(denial, Denial::RevocationsStale { .. });
+        if stale && self.verifier.revocations().as_of() == Timestamp::default() {
+            return Refusal::NotReady;
+        }
+        denial.into()
     }
 
     /// The proof that came with a token of the scheme `DPoP`. Without one, or

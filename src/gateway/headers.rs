@@ -102,6 +102,11 @@ impl Outgoing<'_> {
 
 /// Turns the headers that the upstream sent into those that the client gets.
 pub(crate) fn rewrite_answer(headers: &mut HeaderMap) {
+    // SECURITY: the length is wrong then, and the client would take the rest for
+    // the answer to its next request (RFC 9112 section 6.3).
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     remove_hop_by_hop(headers);
     remove_if(headers, |name| name.starts_with(identity::PREFIX));
 }

@@ -2,13 +2,21 @@
 
 use std::net::IpAddr;
 
-use crate::gateway::decide::Allowed;
+use hardtack_token::Access;
+
+use crate::gateway::decide::Asked;
 use crate::gateway::refusal::Refused;
 use crate::gateway::request_id::RequestId;
-use crate::gateway::way_out::Line;
 
 /// The most characters of a path that are logged.
 const MAX_PATH: usize = 200;
+
+/// The request line, without its query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+}
 
 /// What all events say of a request.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +24,15 @@ pub(crate) struct Subject<'a> {
     pub(crate) line: Line<'a>,
     pub(crate) client: IpAddr,
     pub(crate) id: &'a RequestId,
+}
+
+impl<'a> Line<'a> {
+    pub(crate) const fn of(asked: &Asked<'a>) -> Self {
+        Self {
+            method: asked.method,
+            path: asked.path,
+        }
+    }
 }
 
 pub(crate) fn refused(subject: Subject<'_>, refused: &Refused) {
@@ -38,17 +55,14 @@ pub(crate) fn refused(subject: Subject<'_>, refused: &Refused) {
     );
 }
 
-pub(crate) fn allowed(subject: Subject<'_>, allowed: &Allowed) {
-    let (code, grant) = match allowed {
-        Allowed::Everybody => ("public", None),
-        Allowed::Holder(permit) => ("ok", Some(permit.access().grant_id())),
-    };
+/// `access` is none where everybody may.
+pub(crate) fn allowed(subject: Subject<'_>, access: Option<&Access>) {
     tracing::debug!(
         decision = "allow",
-        code,
+        code = if access.is_some() { "ok" } else { "public" },
         method = subject.line.method,
         path = subject.line.path,
-        grant = grant.map(|id| id.to_string()),
+        grant = access.map(|access| access.grant_id().to_string()),
         client = %subject.client,
         request_id = subject.id.as_str(),
         "request allowed"

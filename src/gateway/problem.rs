@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::gateway::body::AnswerBody;
 use crate::gateway::refusal::{Refusal, Refused};
 use crate::gateway::request_id::RequestId;
-use crate::gateway::way_out::{self, Line, Site};
+use crate::gateway::way_out::{self, Site};
 
 /// The path of the metadata that challenges point to (RFC 9728).
 pub(crate) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
@@ -43,12 +43,7 @@ struct Problem<'a> {
 }
 
 /// The answer to a refused request.
-pub(crate) fn answer(
-    refused: &Refused,
-    site: Site<'_>,
-    line: Line<'_>,
-    id: &RequestId,
-) -> Response<AnswerBody> {
+pub(crate) fn answer(refused: &Refused, site: Site<'_>, id: &RequestId) -> Response<AnswerBody> {
     let why = &refused.why;
     let status = why.status();
     let detail = why.detail(site.gateway);
@@ -69,7 +64,7 @@ pub(crate) fn answer(
         required: names.unwrap_or_default(),
         held: caller.map(|caller| caller.held.to_strings()),
         who: way_out::who(why),
-        next: way_out::next(refused, site, line),
+        next: way_out::next(refused, site),
     };
     let text = serde_json::to_vec(&problem).unwrap_or_default();
     let mut response = Response::new(AnswerBody::whole(text));
@@ -79,7 +74,11 @@ pub(crate) fn answer(
     headers.insert(CONTENT_TYPE, json);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     add_challenges(headers, why, &detail, site.gateway);
-    if matches!(why, Refusal::Token(Denial::RevocationsStale { .. })) {
+    let passes = matches!(
+        why,
+        Refusal::NotReady | Refusal::Token(Denial::RevocationsStale { .. })
+    );
+    if passes {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if matches!(why, Refusal::MethodNotAllowed) {
@@ -115,7 +114,8 @@ fn add_challenges(headers: &mut HeaderMap, why: &Refusal, detail: &str, gateway:
             )),
         ),
         // No token of whatever scopes would do.
-        Refusal::DeniedByPolicy
+        Refusal::NotReady
+        | Refusal::DeniedByPolicy
         | Refusal::NoRoute
         | Refusal::AmbiguousPath(_)
         | Refusal::DuplicateAuthorization
@@ -158,12 +158,8 @@ mod tests {
             gateway: &gateway,
             issuer: &issuer,
         };
-        let line = Line {
-            method: "GET",
-            path: "/x",
-        };
         let id = RequestId::fixed("id-1");
-        answer(&Refused::unknown(why), site, line, &id)
+        answer(&Refused::unknown(why), site, &id)
     }
 
     fn challenges(why: Refusal) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -96,6 +96,8 @@ impl Proxy {
             Some(_) | None if switched => return Err(Refusal::UpstreamFailed),
             Some(_) | None => headers::rewrite_answer(response.headers_mut()),
         }
+        // An upstream of HTTP/1.0 does not make the client one.
+        *response.version_mut() = Version::HTTP_11;
         Ok(response.map(AnswerBody::Streamed))
     }
 
@@ -107,6 +109,10 @@ impl Proxy {
         loop {
             match tokio::time::timeout(self.response_timeout, &mut response).await {
                 Ok(Ok(response)) => return Ok(response),
+                Ok(Err(_)) if progress.as_ref().is_some_and(|p| p.is_broken()) => {
+                    let why = "the body of the request is not well formed, or was cut off";
+                    return Err(Refusal::InvalidRequest(why.into()));
+                }
                 Ok(Err(error)) => return Err(self.failure(&error)),
                 Err(_elapsed) => {}
             }

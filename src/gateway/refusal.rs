@@ -15,6 +15,9 @@ pub(crate) enum Refusal {
     /// The proof of possession does not fit.
     #[error(transparent)]
     Proof(ProofError),
+    /// The list of revocations was never read.
+    #[error("the gateway has just started and has not read the list of revocations yet")]
+    NotReady,
     /// A token that anybody may use came as one that is bound to a key.
     #[error("this token is not bound to a key: present it as `Authorization: Bearer`")]
     NotBound,
@@ -22,7 +25,7 @@ pub(crate) enum Refusal {
     #[error("the policy denies this request to everybody")]
     DeniedByPolicy,
     /// No fact matches.
-    #[error("no route of the policy matches this request")]
+    #[error("no `route` of the policy matches this request, so nobody may send it")]
     NoRoute,
     /// The path could be read in several ways.
     #[error("{0}")]
@@ -87,6 +90,7 @@ impl Refusal {
         match self {
             Self::Token(denial) => denial.code(),
             Self::Proof(_) | Self::NotBound => "invalid_proof",
+            Self::NotReady => "not_ready",
             Self::DeniedByPolicy => "denied_by_policy",
             Self::NoRoute => "no_route",
             Self::AmbiguousPath(_) => "ambiguous_path",
@@ -117,7 +121,7 @@ impl Refusal {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
-            Self::NoUpstream => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotReady | Self::NoUpstream => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -133,6 +137,7 @@ impl Refusal {
                 DenialKind::Unavailable => "The gateway cannot decide at present",
             },
             Self::Proof(_) | Self::NotBound => "The credential is not accepted",
+            Self::NotReady => "The gateway cannot decide at present",
             Self::DeniedByPolicy | Self::NoRoute => "The policy does not allow this",
             Self::AmbiguousPath(_) => "The path can be read in several ways",
             Self::DuplicateAuthorization => "There is more than one credential",
@@ -156,6 +161,7 @@ impl Refusal {
             Self::Token(_)
             | Self::Proof(_)
             | Self::NotBound
+            | Self::NotReady
             | Self::DeniedByPolicy
             | Self::NoRoute
             | Self::AmbiguousPath(_)

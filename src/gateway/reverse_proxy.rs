@@ -10,10 +10,10 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use crate::gateway::body::AnswerBody;
-use crate::gateway::decide::{Allowed, Asked};
+use crate::gateway::decide::Asked;
 use crate::gateway::headers::Outgoing;
 use crate::gateway::identity::Identity;
-use crate::gateway::log::{self, Subject};
+use crate::gateway::log::{self, Line, Subject};
 use crate::gateway::own::{self, Own};
 use crate::gateway::peer::Peer;
 use crate::gateway::proxy::Proxy;
@@ -21,7 +21,6 @@ use crate::gateway::refusal::{Refusal, Refused};
 use crate::gateway::request::Received;
 use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::upgrade::Open;
-use crate::gateway::way_out::Line;
 use crate::gateway::{Gateway, problem};
 
 /// How much of a body is read for nothing. Its sender may not listen before all
@@ -99,7 +98,7 @@ impl Gateway {
         };
         let asked = received.asked();
         let course = match Own::of(&asked) {
-            Some(own) => self.answer_itself(own, &asked).map(Course::Answer),
+            Some(own) => self.answer_itself(own, &asked, sender).map(Course::Answer),
             None => self.way(&asked, parts, sender).map(Course::Forward),
         };
         course.unwrap_or_else(|refused| {
@@ -111,6 +110,7 @@ impl Gateway {
         &self,
         own: Own,
         asked: &Asked<'_>,
+        sender: Sender<'_>,
     ) -> Result<Response<AnswerBody>, Box<Refused>> {
         let origin = self.decider.origin();
         match own {
@@ -120,7 +120,9 @@ impl Gateway {
             }
             Own::Whoami => {
                 let permit = self.decider.decide_any(asked)?;
-                Ok(own::whoami(permit.access(), origin))
+                let access = permit.access();
+                log::allowed(sender.subject(Line::of(asked)), Some(access));
+                Ok(own::whoami(access, origin))
             }
             Own::Nothing(why) => {
                 self.decider.decide_any(asked)?;
@@ -145,14 +147,12 @@ impl Gateway {
             let why = "the request target is too long or holds what no URL holds";
             Refused::unknown(Refusal::InvalidRequest(why.into()))
         })?;
-        log::allowed(sender.subject(Line::of(asked)), &allowed);
+        let access = allowed.access();
+        log::allowed(sender.subject(Line::of(asked)), access);
         Ok(Way {
             proxy,
             target,
-            identity: match allowed {
-                Allowed::Everybody => Identity::nobody(),
-                Allowed::Holder(permit) => Identity::of(permit.access()),
-            },
+            identity: access.map_or_else(Identity::nobody, Identity::of),
             is_websocket: asked.is_websocket(),
         })
     }
@@ -174,7 +174,7 @@ impl Gateway {
             is_websocket: way.is_websocket,
         };
         outgoing.rewrite(&mut parts.headers);
-        parts.uri = way.target;
+        parts.uri = way.target.clone();
         parts.version = Version::HTTP_11;
         let method = parts.method.clone();
         let request = Request::from_parts(parts, body);
@@ -183,7 +183,7 @@ impl Gateway {
         answer.unwrap_or_else(|why| {
             let line = Line {
                 method: method.as_str(),
-                path: "",
+                path: way.target.path(),
             };
             self.refuse(&Refused::unknown(why), line, sender)
         })
@@ -196,7 +196,7 @@ impl Gateway {
         sender: Sender<'_>,
     ) -> Response<AnswerBody> {
         log::refused(sender.subject(line), refused);
-        problem::answer(refused, self.site(), line, sender.id)
+        problem::answer(refused, self.site(), sender.id)
     }
 }
 

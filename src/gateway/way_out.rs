@@ -3,7 +3,6 @@
 use hardtack_token::dpop::ProofError;
 use hardtack_token::{Denial, Origin, ScopeSet};
 
-use crate::gateway::decide::Asked;
 use crate::gateway::refusal::{Refusal, Refused, Remedy};
 
 /// Where commands point to.
@@ -11,13 +10,6 @@ use crate::gateway::refusal::{Refusal, Refused, Remedy};
 pub(crate) struct Site<'a> {
     pub(crate) gateway: &'a Origin,
     pub(crate) issuer: &'a Origin,
-}
-
-/// The request, as it may be repeated to the person who sent it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Line<'a> {
-    pub(crate) method: &'a str,
-    pub(crate) path: &'a str,
 }
 
 /// What a newcomer asks for first. Which scope a route needs is not said to
@@ -37,7 +29,7 @@ pub(crate) fn who(refusal: &Refusal) -> Vec<String> {
 }
 
 /// The commands that get on.
-pub(crate) fn next(refused: &Refused, site: Site<'_>, line: Line<'_>) -> Vec<String> {
+pub(crate) fn next(refused: &Refused, site: Site<'_>) -> Vec<String> {
     match &refused.why {
         Refusal::Token(denial) => after_denial(denial, refused, site),
         Refusal::Proof(ProofError::Uri { origin, .. }) => vec![
@@ -46,7 +38,10 @@ pub(crate) fn next(refused: &Refused, site: Site<'_>, line: Line<'_>) -> Vec<Str
         ],
         Refusal::Proof(_) => vec![site.exchange(" --dpop"), site.exchange("")],
         Refusal::NotBound => vec![site.exchange(" --dpop")],
-        Refusal::NoRoute | Refusal::DeniedByPolicy => vec![explain(line)],
+        Refusal::NotReady => vec![site.ready()],
+        Refusal::NoRoute | Refusal::DeniedByPolicy => {
+            vec!["hardtack serve --policy FILE".to_owned()]
+        }
         Refusal::NoUpstream => vec!["hardtack serve --upstream http://127.0.0.1:8080".to_owned()],
         Refusal::NotFound | Refusal::MethodNotAllowed => {
             vec![format!("curl {}/.hardtack/whoami", site.gateway)]
@@ -91,22 +86,17 @@ fn after_denial(denial: &Denial, refused: &Refused, site: Site<'_>) -> Vec<Strin
             Some(Remedy::Pair(scopes)) => vec![site.pair(&listed(scopes)), site.exchange("")],
             Some(Remedy::Nothing) | None => Vec::new(),
         },
-        Denial::RevocationsStale { .. } => vec![format!("curl {}/readyz", site.issuer)],
-    }
-}
-
-impl<'a> Line<'a> {
-    pub(crate) const fn of(asked: &Asked<'a>) -> Self {
-        Self {
-            method: asked.method,
-            path: asked.path,
-        }
+        Denial::RevocationsStale { .. } => vec![site.ready()],
     }
 }
 
 impl Site<'_> {
     fn pair(&self, scopes: &str) -> String {
         format!("hardtack pair --scopes {scopes} --url {}", self.issuer)
+    }
+
+    fn ready(&self) -> String {
+        format!("curl {}/readyz", self.issuer)
     }
 
     fn exchange(&self, options: &str) -> String {
@@ -118,40 +108,24 @@ fn listed(scopes: &ScopeSet) -> String {
     scopes.to_strings().join(",")
 }
 
-/// SECURITY: a path comes from whoever made the link that was followed, and the
-/// command is pasted into a shell. It is repeated only if it means nothing there.
-fn explain(line: Line<'_>) -> String {
-    let harmless =
-        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'.' | b'_' | b'%' | b'@');
-    if line.path.bytes().all(harmless) && line.method.bytes().all(harmless) {
-        format!("hardtack policy explain {} {}", line.method, line.path)
-    } else {
-        "hardtack policy check".to_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn next_after(why: Refusal, path: &str) -> String {
+    fn next_after(why: Refusal) -> String {
         let origin = |text: &str| text.parse::<Origin>().unwrap();
         let (gateway, issuer) = (origin("http://gw.example"), origin("http://as.example"));
         let site = Site {
             gateway: &gateway,
             issuer: &issuer,
         };
-        let line = Line {
-            method: "GET",
-            path,
-        };
-        next(&Refused::unknown(why), site, line).join("\n")
+        next(&Refused::unknown(why), site).join("\n")
     }
 
     #[test]
     fn a_newcomer_is_told_to_pair_and_to_exchange() {
         assert_eq!(
-            next_after(Denial::MissingToken.into(), "/x"),
+            next_after(Denial::MissingToken.into()),
             "hardtack pair --scopes operator.read --url http://as.example\n\
              hardtack token exchange --url http://as.example"
         );
@@ -162,17 +136,6 @@ mod tests {
         let denial = Denial::WrongAudience {
             stated: String::new(),
         };
-        assert!(next_after(denial.into(), "/x").contains("--audience http://gw.example"));
-    }
-
-    #[test]
-    fn a_path_that_means_something_to_a_shell_is_not_repeated() {
-        assert_eq!(
-            next_after(Refusal::NoRoute, "/api/x%20y"),
-            "hardtack policy explain GET /api/x%20y"
-        );
-        for path in ["/$(reboot)", "/a'b", "/a&b", "/a*"] {
-            assert_eq!(next_after(Refusal::NoRoute, path), "hardtack policy check");
-        }
+        assert!(next_after(denial.into()).contains("--audience http://gw.example"));
     }
 }

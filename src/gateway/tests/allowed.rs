@@ -2,7 +2,8 @@
 
 use hardtack_token::{End, Subject};
 
-use super::support::{Device, GATEWAY, Setup, World, bearer};
+use super::client::bearer;
+use super::support::{Device, GATEWAY, Setup, World};
 
 #[tokio::test]
 async fn an_allowed_request_carries_the_identity_and_not_the_credential() {

@@ -2,7 +2,8 @@
 
 use hardtack_token::Caveat;
 
-use super::support::{Answer, Device, Running, Setup, World};
+use super::client::Answer;
+use super::support::{Device, Running, Setup, World};
 
 const URL: &str = "http://gw.example/.hardtack/whoami";
 

@@ -4,7 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use hardtack_token::{Caveat, Chain, End, PathPrefix, Timestamp, attenuate};
 
-use super::support::{Answer, Device, GATEWAY, Setup, World, bearer, text};
+use super::client::{Answer, bearer};
+use super::support::{Device, GATEWAY, Setup, World, text};
 
 /// Asks for `GET /api/x` and tells the outcome.
 async fn outcome(world: &mut World, token: &str) -> String {
@@ -37,6 +38,7 @@ fn check_form(answer: &Answer) {
     assert!(!problem["title"].as_str().unwrap().is_empty());
     assert!(!problem["detail"].as_str().unwrap().is_empty());
     if answer.status == 401 {
+        assert!(problem.get("held").is_none());
         let challenges = answer.challenges();
         assert_eq!(challenges.len(), 2, "{challenges:?}");
         assert!(challenges[0].starts_with(
@@ -250,6 +252,15 @@ async fn old_revocations_deny_everybody_for_the_time_being() {
     assert_eq!(answer.outcome(), "503 revocations_stale");
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(gateway.send("GET /assets/x", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_gateway_that_never_read_the_revocations_is_not_ready() {
+    let mut world = World::new();
+    let token = world.token("operator.read");
+    world.revocations.confirm(Timestamp::default());
+    assert_eq!(outcome(&mut world, &token).await, "503 not_ready");
+    assert_eq!(outcome(&mut world, "x").await, "401 malformed_token");
 }
 
 #[tokio::test]

@@ -1,12 +1,11 @@
-//! Bodies that flow, upstreams that fail, clients that leave.
-
-use std::time::Duration;
+//! Bodies, which flow.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use super::support::{Answer, Setup, World, bearer, raw_upstream, read_until};
+use super::client::{Answer, read_until};
+use super::support::World;
+use super::upstreams::raw_upstream;
 
 const MIB: usize = 1 << 20;
 
@@ -47,6 +46,36 @@ async fn a_large_download_arrives_whole() {
     let gateway = world.start(setup).await;
     let answer = gateway.send("GET /assets/x", &[]).await;
     assert_eq!(answer.body.len(), 64 * MIB);
+}
+
+/// What the client gets of what an upstream says.
+async fn relayed(answer: &'static str) -> Answer {
+    let mut world = World::new();
+    let setup = raw_upstream(move |mut stream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    let gateway = world.start(setup).await;
+    gateway.send("GET /assets/x", &[]).await
+}
+
+#[tokio::test]
+async fn an_answer_is_framed_anew() {
+    let chunked = b"5\r\nhello\r\n0\r\n\r\n";
+    let old = relayed("HTTP/1.0 200 OK\r\nserver: old\r\n\r\nhello").await;
+    assert_eq!(old.header("transfer-encoding"), Some("chunked"));
+    assert_eq!((old.version, &*old.body), (11, &chunked[..]));
+    assert_eq!(old.header("server"), Some("old"));
+    let both = relayed(
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    )
+    .await;
+    assert_eq!(both.header("content-length"), None);
+    assert_eq!(both.body, chunked);
+    let two = relayed("HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 5\r\n\r\nhello");
+    assert_eq!(two.await.outcome(), "502 upstream_failed");
 }
 
 #[tokio::test]
@@ -122,12 +151,13 @@ async fn a_client_that_waits_to_be_asked_is_asked_only_if_it_may() {
     let token = world.token("operator.write");
     let head = |authorization: &str| {
         format!(
-            "PUT /api/x HTTP/1.1\r\nhost: gw.example\r\nconnection: close\r\n{authorization}\
+            "PUT /api/x HTTP/1.1\r\nhost: gw.example\r\n{authorization}\
              expect: 100-continue\r\ncontent-length: 5\r\n\r\n"
         )
     };
     let mut client = gateway.connect().await;
-    let allowed = head(&format!("authorization: Bearer {token}\r\n"));
+    let close = "connection: close\r\n";
+    let allowed = head(&format!("authorization: Bearer {token}\r\n{close}"));
     client.write_all(allowed.as_bytes()).await.unwrap();
     let asked = read_until(&mut client, "\r\n\r\n").await;
     assert_eq!(asked, "HTTP/1.1 100 Continue\r\n\r\n");
@@ -177,99 +207,4 @@ async fn a_connection_goes_on_after_a_short_refused_body() {
         assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
         client.write_all(b"hello").await.unwrap();
     }
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_ends_its_request_upstream() {
-    let mut world = World::new();
-    let (arrived, wait) = oneshot::channel();
-    let (gone, ended) = oneshot::channel();
-    let setup = raw_upstream(|mut stream| async move {
-        read_until(&mut stream, "\r\n\r\n").await;
-        arrived.send(()).unwrap();
-        let read = stream.read(&mut [0; 8]).await;
-        gone.send(read.unwrap_or(0)).unwrap();
-    })
-    .await;
-    let gateway = world.start(setup).await;
-    let mut client = gateway.connect().await;
-    let head = "GET /assets/x HTTP/1.1\r\nhost: gw.example\r\n\r\n";
-    client.write_all(head.as_bytes()).await.unwrap();
-    wait.await.unwrap();
-    drop(client);
-    assert_eq!(ended.await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn an_upstream_that_is_down_is_502() {
-    let mut world = World::new();
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let setup = Setup {
-        upstream: Some(format!("http://{}", closed.local_addr().unwrap())),
-        ..Setup::default()
-    };
-    drop(closed);
-    let gateway = world.start(setup).await;
-    let token = world.token("operator.read");
-    let answer = gateway
-        .send("GET /api/x", &[("authorization", &bearer(&token))])
-        .await;
-    assert_eq!(answer.outcome(), "502 upstream_failed");
-    assert!(!answer.json()["detail"].to_string().contains("127.0.0.1"));
-
-    let setup = raw_upstream(|mut stream| async move {
-        read_until(&mut stream, "\r\n\r\n").await;
-        stream.write_all(b"SMTP ready\r\n\r\n").await.unwrap();
-    })
-    .await;
-    let gateway = world.start(setup).await;
-    let answer = gateway.send("GET /assets/x", &[]).await;
-    assert_eq!(answer.outcome(), "502 upstream_failed");
-}
-
-#[tokio::test]
-async fn an_upstream_that_says_nothing_is_504_and_a_client_that_stops_408() {
-    let mut world = World::new();
-    let token = world.token("operator.write");
-    let stalled = format!(
-        "PUT /api/x HTTP/1.1\r\nhost: gw.example\r\nconnection: close\r\n\
-         authorization: Bearer {token}\r\ncontent-length: 10\r\n\r\nhello"
-    );
-    let silent = "GET /assets/x HTTP/1.1\r\nhost: gw.example\r\nconnection: close\r\n\r\n";
-    for (request, expected) in [
-        (silent, "504 upstream_timeout"),
-        (&stalled, "408 request_timeout"),
-    ] {
-        let mut setup = raw_upstream(|mut stream| async move {
-            stream.read_to_end(&mut Vec::new()).await.ok();
-        })
-        .await;
-        setup.response_timeout = Some(Duration::from_millis(100));
-        let gateway = world.start(setup).await;
-        assert_eq!(gateway.send_raw(request).await.outcome(), expected);
-    }
-}
-
-#[tokio::test]
-async fn a_request_that_was_begun_ends_before_the_gateway_does() {
-    let mut world = World::new();
-    let (arrived, wait) = oneshot::channel();
-    let (go_on, told) = oneshot::channel();
-    let setup = raw_upstream(|mut stream| async move {
-        read_until(&mut stream, "\r\n\r\n").await;
-        arrived.send(()).unwrap();
-        told.await.unwrap();
-        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone";
-        stream.write_all(answer.as_bytes()).await.unwrap();
-    })
-    .await;
-    let mut gateway = world.start(setup).await;
-    let mut client = gateway.connect().await;
-    let head = "GET /assets/x HTTP/1.1\r\nhost: gw.example\r\n\r\n";
-    client.write_all(head.as_bytes()).await.unwrap();
-    wait.await.unwrap();
-    gateway.stop();
-    go_on.send(()).unwrap();
-    let answer = Answer::read(&mut client).await;
-    assert_eq!((answer.status, &*answer.body), (200, &b"done"[..]));
 }

@@ -1,14 +1,12 @@
-//! An authority in memory, upstreams, and a client that says exactly what it is told.
+//! An authority in memory, and gateways that decide by it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
 use hardtack_token::dpop::{ReplayMemory, token_hash};
 use hardtack_token::{
@@ -16,20 +14,14 @@ use hardtack_token::{
     KeyRing, KeyState, ManualClock, NewSession, Revocations, RootKey, RootKeyId, SessionId,
     Subject, Timestamp, TokenText, Verifier,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::upstreams::Echo;
 use crate::domain::policy::{Policy, Source};
 use crate::gateway::{Gateway, GatewaySettings, Timeouts, serve};
 
@@ -61,7 +53,7 @@ pub(super) struct World {
 /// A gateway that listens. It ends with the value.
 pub(super) struct Running {
     pub(super) address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
+    pub(super) stop: Option<oneshot::Sender<()>>,
 }
 
 /// How a test differs from an ordinary gateway.
@@ -175,7 +167,7 @@ impl World {
                 .map(|net| net.parse().unwrap())
                 .collect(),
             timeouts: Timeouts {
-                response: setup.response_timeout.unwrap_or(Duration::from_secs(60)),
+                response: setup.response_timeout.unwrap_or(Duration::from_mins(1)),
                 ..Timeouts::default()
             },
         };
@@ -217,32 +209,6 @@ fn policy(text: &str) -> Policy {
     Policy::load(&[source]).unwrap()
 }
 
-impl Running {
-    /// Sends a request without a body on a connection of its own.
-    pub(super) async fn send(&self, line: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut text = format!("{line} HTTP/1.1\r\nhost: gw.example\r\nconnection: close\r\n");
-        for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        self.send_raw(&format!("{text}\r\n")).await
-    }
-
-    /// Sends what is given and reads to the end of the connection.
-    pub(super) async fn send_raw(&self, text: &str) -> Answer {
-        let mut stream = self.connect().await;
-        stream.write_all(text.as_bytes()).await.unwrap();
-        Answer::read(&mut stream).await
-    }
-
-    pub(super) async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.stop.take();
-    }
-}
-
 impl Device {
     pub(super) fn new(n: u8) -> Self {
         Self(SigningKey::from_bytes(&[n; 32]))
@@ -264,160 +230,6 @@ impl Device {
         let signature = self.0.sign(signed.as_bytes()).to_bytes();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
-}
-
-/// What came back.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
-}
-
-impl Answer {
-    pub(super) async fn read(stream: &mut TcpStream) -> Self {
-        let mut bytes = Vec::new();
-        // A connection that is cut off shows in what is missing.
-        stream.read_to_end(&mut bytes).await.ok();
-        Self::parse(&bytes)
-    }
-
-    pub(super) fn parse(bytes: &[u8]) -> Self {
-        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n");
-        let end = end.unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(bytes)));
-        let head = std::str::from_utf8(&bytes[..end]).unwrap();
-        let mut lines = head.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap();
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            let (name, value) = line.split_once(':').unwrap();
-            let name: HeaderName = name.parse().unwrap();
-            headers.append(name, HeaderValue::from_str(value.trim()).unwrap());
-        }
-        Self {
-            status: status.parse().unwrap(),
-            headers,
-            body: bytes[end + 4..].to_vec(),
-        }
-    }
-
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
-    pub(super) fn challenges(&self) -> Vec<&str> {
-        let all = self.headers.get_all("www-authenticate");
-        all.iter().map(|value| value.to_str().unwrap()).collect()
-    }
-
-    pub(super) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    /// `200`, or status and code of a problem.
-    pub(super) fn outcome(&self) -> String {
-        if self.header("content-type") == Some("application/problem+json") {
-            format!("{} {}", self.status, self.json()["code"].as_str().unwrap())
-        } else {
-            self.status.to_string()
-        }
-    }
-
-    /// A header as the upstream got it, from its echo.
-    pub(super) fn sent(&self, name: &str) -> Option<String> {
-        let echo = self.json();
-        let value = echo["headers"].get(name)?;
-        Some(value.as_str().unwrap().to_owned())
-    }
-}
-
-/// An upstream that answers with what it was sent.
-pub(super) struct Echo {
-    pub(super) url: String,
-    requests: Arc<AtomicUsize>,
-}
-
-impl Echo {
-    pub(super) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&requests);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let counter = Arc::clone(&counter);
-                let service = service_fn(move |request| {
-                    counter.fetch_add(1, Ordering::SeqCst);
-                    echo(request)
-                });
-                let io = TokioIo::new(stream);
-                tokio::spawn(http1::Builder::new().serve_connection(io, service));
-            }
-        });
-        Self { url, requests }
-    }
-
-    pub(super) fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-}
-
-async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let (parts, mut body) = request.into_parts();
-    let (mut size, mut text) = (0, Vec::new());
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            size += data.len();
-            text.extend_from_slice(&data[..data.len().min(64)]);
-            text.truncate(64);
-        }
-    }
-    let mut headers = serde_json::Map::new();
-    for name in parts.headers.keys() {
-        let values = parts.headers.get_all(name).iter();
-        let values: Vec<&str> = values.map(|value| value.to_str().unwrap()).collect();
-        headers.insert(name.to_string(), values.join(" | ").into());
-    }
-    let answer = json!({"method": parts.method.as_str(), "target": parts.uri.to_string(),
-        "headers": headers, "size": size, "body": String::from_utf8_lossy(&text)});
-    let response = Response::builder()
-        .header("x-upstream", "1")
-        .header("x-hardtack-scopes", "forged")
-        .header("x-request-id", "the-upstreams")
-        .header("connection", "x-dropped")
-        .header("x-dropped", "1")
-        .body(Full::from(answer.to_string()));
-    Ok(response.unwrap())
-}
-
-/// An upstream of one connection, which does with it what it is told.
-pub(super) async fn raw_upstream<F>(serve: impl FnOnce(TcpStream) -> F + Send + 'static) -> Setup
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { serve(listener.accept().await.unwrap().0).await });
-    Setup {
-        upstream: Some(url),
-        ..Setup::default()
-    }
-}
-
-/// Reads until what was read ends in `end`.
-pub(super) async fn read_until(stream: &mut TcpStream, end: &str) -> String {
-    let mut bytes = Vec::new();
-    while !bytes.ends_with(end.as_bytes()) {
-        let byte = stream.read_u8().await;
-        let byte =
-            byte.unwrap_or_else(|e| panic!("{e} after {:?}", String::from_utf8_lossy(&bytes)));
-        bytes.push(byte);
-    }
-    String::from_utf8(bytes).unwrap()
-}
-
-pub(super) fn bearer(token: &str) -> String {
-    format!("Bearer {token}")
 }
 
 pub(super) fn text(token: &str) -> TokenText {

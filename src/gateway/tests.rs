@@ -1,0 +1,13 @@
+//! The gateway over real sockets, in front of real upstreams.
+
+mod allowed;
+mod client;
+mod events;
+mod failures;
+mod proofs;
+mod refused;
+mod streams;
+mod support;
+mod upstreams;
+mod websocket;
+mod wire;
