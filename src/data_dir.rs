@@ -53,6 +53,11 @@ pub enum DataDirError {
     /// The command that prints the secret failed.
     #[error("the command for the secret failed: {0}")]
     Command(String),
+    /// The database is there and its secret is not.
+    #[error(
+        "{0} is gone, and the database was made with it: put it back (backups do not hold it), or name a copy with --secret-key-file"
+    )]
+    SecretGone(String),
     /// There is no secret where one was expected.
     #[error("there is no {0}: this is not an initialised data directory")]
     NoSecret(String),
@@ -101,6 +106,9 @@ impl DataDir {
     /// Makes the directory if it is not there, for its owner alone; refuses one
     /// that somebody else owns.
     pub fn prepare(&self) -> Result<(), DataDirError> {
+        // Also for a directory that is open to others: the database's files are
+        // made by a library that takes the process's default.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -124,14 +132,19 @@ impl DataDir {
         })
     }
 
-    /// The online secret from where the settings say; a new `secret.key` if
-    /// they say nothing and there is none yet.
+    /// The online secret from where the settings say. For a new database a new
+    /// `secret.key` is made if they say nothing; never beside an old one, which
+    /// it could not open.
     pub fn secret_or_new(
         &self,
         config: &SecretConfig,
+        new_database: bool,
         rng: &mut dyn RngCore,
     ) -> Result<Secrets, DataDirError> {
         match self.secret(config) {
+            Err(DataDirError::NoSecret(path)) if !new_database => {
+                return Err(DataDirError::SecretGone(path));
+            }
             // A file that was named is the operator's to make.
             Err(DataDirError::NoSecret(_)) if config.secret_key_file.is_none() => {}
             other => return other,
@@ -269,8 +282,12 @@ mod tests {
             Err(DataDirError::NoSecret(_))
         ));
         let mut rng = StdRng::seed_from_u64(1);
-        let made = data.secret_or_new(&config, &mut rng).unwrap();
-        let again = data.secret_or_new(&config, &mut rng).unwrap();
+        assert!(matches!(
+            data.secret_or_new(&config, false, &mut rng),
+            Err(DataDirError::SecretGone(_))
+        ));
+        let made = data.secret_or_new(&config, true, &mut rng).unwrap();
+        let again = data.secret_or_new(&config, true, &mut rng).unwrap();
         assert_eq!(made.check(), again.check());
         let mode = fs::metadata(data.path().join(SECRET)).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);

@@ -18,12 +18,13 @@ use tokio::sync::watch;
 use crate::api::{self, Api};
 use crate::authority::bootstrap::Bootstrap;
 use crate::authority::entropy::Entropy;
+use crate::authority::secrets::Secrets;
 use crate::authority::{Authority, Error, Parts, Settings};
-use crate::config::{ServeConfig, in_container};
+use crate::config::{SecretConfig, ServeConfig, in_container};
 use crate::data_dir::{DataDir, DataDirError, ServerFile};
 use crate::domain::policy::{Policy, PolicyError, Source};
 use crate::gateway::{Gateway, GatewayError, GatewaySettings, Timeouts, Upstream};
-use crate::store::{Store, StoreError};
+use crate::store::{DatabaseUrl, Store, StoreError};
 pub use announce::{Announced, announce};
 
 /// The memory for verified tokens, in bytes: some five thousand tokens.
@@ -99,9 +100,8 @@ pub async fn serve(
     let policy = Arc::new(ArcSwap::from_pointee(load_policy(&config.policies)?));
     let upstream = config.upstream.as_deref().map(str::parse::<Upstream>);
     let upstream = upstream.transpose()?;
-    data_dir.prepare()?;
-    let secrets = data_dir.secret_or_new(&config.secret, &mut entropy.rng())?;
-    let store = Store::open(&config.database(data_dir.path())?).await?;
+    let url = config.database(data_dir.path())?;
+    let (store, secrets) = open_host(&data_dir, &url, &config.secret, &entropy).await?;
     let api_listener = listen(config.listen).await?;
     let gateway_listener = listen(config.gateway_listen).await?;
     let settings = settings(&config, &api_listener, &gateway_listener)?;
@@ -183,6 +183,20 @@ pub async fn serve(
     tasks.stop().await;
     store.close().await;
     ended
+}
+
+/// Opens the database of a host and the online secret that goes with it.
+pub async fn open_host(
+    data_dir: &DataDir,
+    url: &DatabaseUrl,
+    secret: &SecretConfig,
+    entropy: &Entropy,
+) -> Result<(Store, Secrets), ServeError> {
+    data_dir.prepare()?;
+    let store = Store::open(url).await?;
+    let is_new = store.read().await?.install().await?.is_none();
+    let secrets = data_dir.secret_or_new(secret, is_new, &mut entropy.rng())?;
+    Ok((store, secrets))
 }
 
 /// Reads and compiles the policy files.

@@ -1,10 +1,12 @@
--- One install: the ids, counters and flags that there is one of.
+-- One install: the ids, counters and flags that there is one of. `keys_mac` covers
+-- all rows of the key tables: they are worth nothing without the online secret.
 CREATE TABLE install (
     id            BIGINT PRIMARY KEY CHECK (id = 1),
     instance_id   UUID    NOT NULL,
     key_check     BYTEA    NOT NULL,
     announced     BOOLEAN NOT NULL,
     keys_version  BIGINT NOT NULL,
+    keys_mac      BYTEA NOT NULL,
     feed_seq      BIGINT NOT NULL,
     audit_seq     BIGINT NOT NULL,
     audit_hash    BYTEA    NOT NULL,

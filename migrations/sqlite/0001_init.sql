@@ -1,10 +1,12 @@
--- One install: the ids, counters and flags that there is one of.
+-- One install: the ids, counters and flags that there is one of. `keys_mac` covers
+-- all rows of the key tables: they are worth nothing without the online secret.
 CREATE TABLE install (
     id            INTEGER PRIMARY KEY CHECK (id = 1),
     instance_id   BLOB    NOT NULL,
     key_check     BLOB    NOT NULL,
     announced     INTEGER NOT NULL,
     keys_version  INTEGER NOT NULL,
+    keys_mac      BLOB    NOT NULL,
     feed_seq      INTEGER NOT NULL,
     audit_seq     INTEGER NOT NULL,
     audit_hash    BLOB    NOT NULL,

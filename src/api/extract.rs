@@ -153,6 +153,11 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
         } else {
             &bytes
         };
+        // serde takes a list for a structure's members in their order: `[]`
+        // would be a request without any.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Error::InvalidRequest("the body is not a JSON object".to_owned()).into());
+        }
         axum::Json::from_bytes(bytes)
             .map(|axum::Json(value)| Self(value))
             .map_err(|rejection: JsonRejection| {

@@ -11,6 +11,7 @@ use serde_json::{Map, json};
 
 use crate::authority::entropy::Entropy;
 use crate::authority::error::Error;
+use crate::authority::keys::Keys;
 use crate::authority::secrets::{Secrets, seal_root};
 use crate::authority::{FEED_KEPT, OPERATOR};
 use crate::domain::audit::{Actor, Entry};
@@ -129,6 +130,7 @@ impl Bootstrap<'_> {
         tx.insert_attestation_key(&row, now).await?;
 
         let (root, root_token) = self.new_root(tx, RootKeyId::new(1), &mut rng).await?;
+        Keys::publish(tx, self.secrets).await?;
         let local_device = self
             .pair_local_device(tx, &root, &attestation, &mut rng)
             .await?;
@@ -152,7 +154,7 @@ impl Bootstrap<'_> {
         let now = self.clock.now();
         let mut rng = self.entropy.rng();
         let install = tx.install().await?.ok_or(Error::NotInitialised)?;
-        let keys = crate::authority::keys::Keys::load(tx, self.secrets).await?;
+        let keys = Keys::load(tx, self.secrets).await?;
         let last = keys.roots.last().map_or(0, |key| key.id.get());
         tx.replace_root_key().await?;
         let id = RootKeyId::new(last.saturating_add(1));
@@ -177,7 +179,7 @@ impl Bootstrap<'_> {
                     .await?
             }
         };
-        tx.keys_changed().await?;
+        Keys::publish(tx, self.secrets).await?;
         let detail = json!({
             "root_key_id": id.get(),
             "revoked": revoked,

@@ -1,6 +1,7 @@
 //! Token exchange (RFC 8693): a grant with proof of its key, the root token, or
 //! an access token becomes an access token.
 
+use hardtack_token::dpop::ProofError;
 use hardtack_token::{
     Access, AuthorityId, Caveat, DeviceId, Grant, GrantId, MAX_HOLDER_BLOCKS, NewSession, Origin,
     Profile, Role, RootToken, Scope, ScopeSet, ServiceName, SessionId, Subject, Timestamp,
@@ -26,6 +27,14 @@ pub enum SubjectToken {
     Access(TokenText),
     /// The root token.
     Root(TokenText),
+}
+
+impl SubjectToken {
+    const fn text(&self) -> &TokenText {
+        match self {
+            Self::Grant(text) | Self::Access(text) | Self::Root(text) => text,
+        }
+    }
 }
 
 /// What is asked for.
@@ -127,18 +136,20 @@ impl Authority {
     ) -> Result<Proven, Error> {
         let mut keys = Vec::new();
         if let Some(header) = proofs.dpop {
-            // `ath` is checked where it is present: the token is in the body.
-            let (key, nonce) = self.check_dpop(header, proofs.target, None)?;
+            let token = subject.text().expose();
+            let (key, nonce) = self.check_dpop_of_exchange(header, proofs.target, token)?;
             self.check_nonce(nonce.as_deref())?;
+            self.spend(tx, &key.proof).await?;
             keys.push(key);
         }
         if let Some(assertion) = proofs.assertion {
             let device = Self::assertion_subject(assertion)?;
             let known = self.key_of_subject(tx, subject, device).await?;
-            keys.push(self.check_assertion(assertion, known.as_ref())?);
-        }
-        for key in &keys {
-            self.spend(tx, &key.proof).await?;
+            let key = self.check_assertion(assertion, known.as_ref())?;
+            if !tx.spend_proof(&key.proof).await? {
+                return Err(Error::Assertion(ProofError::Replayed));
+            }
+            keys.push(key);
         }
         match keys.as_slice() {
             [one, two] if one.device != two.device => Err(Error::WrongKey),
@@ -199,7 +210,7 @@ impl Authority {
             }
         };
         let Some(key) = proven.keys.first() else {
-            return Err(hardtack_token::dpop::ProofError::Missing.into());
+            return Err(ProofError::Missing.into());
         };
         let live = self.live_grant(tx, token, claims, key).await?;
         let now = self.now();

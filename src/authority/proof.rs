@@ -61,23 +61,22 @@ impl Authority {
         target: Target<'_>,
         token: Option<&str>,
     ) -> Result<(ProvenKey, Option<String>), Error> {
-        let ours = |origin: &Origin| self.is_ours(origin);
-        let proof = DpopProof::verify(
-            header,
-            &Expected {
-                method: target.method,
-                path: target.path,
-                origin: &ours,
-                token,
-                now: self.now(),
-            },
-        )?;
-        let key = ProvenKey {
-            device: proof.device,
-            key: proof.key,
-            proof: proof.id,
-        };
-        Ok((key, proof.nonce))
+        self.verify_dpop(header, target, token).map(proven)
+    }
+
+    /// The same where the token is in the body: the proof need not name it, and
+    /// must not name another.
+    pub fn check_dpop_of_exchange(
+        &self,
+        header: &str,
+        target: Target<'_>,
+        token: &str,
+    ) -> Result<(ProvenKey, Option<String>), Error> {
+        let proof = self.verify_dpop(header, target, None)?;
+        if proof.names_token {
+            return self.check_dpop(header, target, Some(token));
+        }
+        Ok(proven(proof))
     }
 
     /// Checks a client assertion (RFC 7523, `private_key_jwt`). `known` is the
@@ -123,6 +122,23 @@ impl Authority {
             }
         }
         Err(Error::NonceRequired)
+    }
+
+    fn verify_dpop(
+        &self,
+        header: &str,
+        target: Target<'_>,
+        token: Option<&str>,
+    ) -> Result<DpopProof, Error> {
+        let ours = |origin: &Origin| self.is_ours(origin);
+        let expected = Expected {
+            method: target.method,
+            path: target.path,
+            origin: &ours,
+            token,
+            now: self.now(),
+        };
+        Ok(DpopProof::verify(header, &expected)?)
     }
 
     fn nonce_of(&self, period: u64) -> Result<String, Error> {
@@ -197,4 +213,14 @@ impl Authority {
         }
         Ok(now.plus(WINDOW + 2 * LEEWAY))
     }
+}
+
+/// The key of a proof, and the nonce it was made with.
+fn proven(proof: DpopProof) -> (ProvenKey, Option<String>) {
+    let key = ProvenKey {
+        device: proof.device,
+        key: proof.key,
+        proof: proof.id,
+    };
+    (key, proof.nonce)
 }

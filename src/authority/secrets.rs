@@ -26,6 +26,11 @@ pub enum SecretError {
     /// It is not 64 hex digits.
     #[error("the secret is not 64 hex digits")]
     Format,
+    /// The key tables were changed by something that does not have the secret.
+    #[error(
+        "the keys in the database were changed by something that does not hold the online secret: restore the database, or find out who can write to it"
+    )]
+    Keyset,
     /// What was sealed does not open: another key, or changed bytes.
     #[error("a sealed value does not open under this key")]
     Seal,
@@ -36,6 +41,7 @@ pub struct Secrets {
     data: Key,
     wrap: Key,
     nonce: Key,
+    keyset: Key,
     local_device: SigningKey,
     check: [u8; 16],
 }
@@ -66,6 +72,7 @@ impl Secrets {
             data: derive("data key")?,
             wrap: derive("attestation key wrapping")?,
             nonce: derive("nonce key")?,
+            keyset: derive("keyset authentication")?,
             local_device: SigningKey::from_bytes(&*derive("local device")?),
             check,
         })
@@ -124,13 +131,20 @@ impl Secrets {
     /// A keyed hash that stands for a period of time (RFC 9449 section 8: a
     /// server's nonce). All nodes make the same.
     pub fn nonce(&self, period: u64) -> Result<[u8; 16], SecretError> {
-        let mac = Hmac::<Sha256>::new_from_slice(self.nonce.as_slice());
-        let mut mac = mac.map_err(|_| SecretError::Format)?;
-        mac.update(&period.to_be_bytes());
-        let full: [u8; 32] = mac.finalize().into_bytes().into();
-        let mut nonce = [0; 16];
-        nonce.copy_from_slice(full.first_chunk::<16>().ok_or(SecretError::Format)?);
-        Ok(nonce)
+        let full = mac(&self.nonce, &[&period.to_be_bytes()])?.finalize();
+        let full: [u8; 32] = full.into_bytes().into();
+        full.first_chunk::<16>().copied().ok_or(SecretError::Format)
+    }
+
+    /// The MAC over the rows of the key tables, part by part.
+    pub fn keyset_mac(&self, parts: &[&[u8]]) -> Result<[u8; 32], SecretError> {
+        Ok(mac(&self.keyset, parts)?.finalize().into_bytes().into())
+    }
+
+    /// Whether a stored MAC is the one over these parts; in constant time.
+    pub fn check_keyset(&self, parts: &[&[u8]], stored: &[u8]) -> Result<(), SecretError> {
+        let mac = mac(&self.keyset, parts)?;
+        mac.verify_slice(stored).map_err(|_| SecretError::Keyset)
     }
 }
 
@@ -187,6 +201,17 @@ fn root_context(id: RootKeyId, public: &PublicKey) -> Vec<u8> {
     let mut context = id.get().to_be_bytes().to_vec();
     context.extend_from_slice(public.as_bytes());
     context
+}
+
+/// HMAC-SHA256 over parts, each with its length before it.
+fn mac(key: &Key, parts: &[&[u8]]) -> Result<Hmac<Sha256>, SecretError> {
+    let mac = Hmac::<Sha256>::new_from_slice(key.as_slice());
+    let mut mac = mac.map_err(|_| SecretError::Format)?;
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    Ok(mac)
 }
 
 const NONCE: usize = 24;

@@ -186,9 +186,10 @@ impl From<DataDirError> for Failure {
                 Self::new(Exit::WrongState, "not_initialised", error.to_string())
                     .with_next("hardtack serve")
             }
-            DataDirError::File { .. } | DataDirError::Secret { .. } | DataDirError::Command(_) => {
-                Self::unexpected(error.to_string())
-            }
+            DataDirError::File { .. }
+            | DataDirError::Secret { .. }
+            | DataDirError::SecretGone(_)
+            | DataDirError::Command(_) => Self::unexpected(error.to_string()),
         }
     }
 }

@@ -13,8 +13,7 @@ use crate::authority::Error;
 use crate::authority::bootstrap::{Announcement, Bootstrap};
 use crate::authority::entropy::Entropy;
 use crate::config::{SecretConfig, database};
-use crate::server::{Announced, announce};
-use crate::store::Store;
+use crate::server::{Announced, announce, open_host};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Init {
@@ -36,9 +35,8 @@ pub(super) async fn run(command: &Init, context: &Context) -> Result<(), Failure
     let dir = &context.data_dir;
     let entropy = Entropy::system();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    dir.prepare()?;
-    let secrets = dir.secret_or_new(&command.host.secret, &mut entropy.rng())?;
-    let store = Store::open(&database(command.host.database_url.as_deref(), dir.path())?).await?;
+    let url = database(command.host.database_url.as_deref(), dir.path())?;
+    let (store, secrets) = open_host(dir, &url, &command.host.secret, &entropy).await?;
     let bootstrap = Bootstrap {
         store: &store,
         secrets: &secrets,

@@ -38,12 +38,12 @@ pub(super) async fn run(command: &Root, context: &Context) -> Result<(), Failure
     let entropy = Entropy::system();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let url = database(reset.host.database_url.as_deref(), dir.path())?;
-    let secrets = dir.secret(&reset.host.secret)?;
     // SECURITY: the files are the owner's. Another user, root included, would
     // leave files behind that lock the owner out.
     if matches!(url, DatabaseUrl::Sqlite(_)) {
         dir.check_owner()?;
     }
+    let secrets = dir.secret(&reset.host.secret)?;
     ask(reset)?;
     let store = Store::open(&url).await?;
     let bootstrap = Bootstrap {

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::authority::Settings;
 use crate::authority::bootstrap::Announcement;
 use crate::data_dir::{DataDir, write_private};
@@ -25,15 +27,17 @@ pub struct Announced<'a> {
 /// Shows the root token, once. An error means that nobody has seen it.
 pub fn announce(announcement: &Announcement, told: &Announced<'_>) -> Result<(), ServeError> {
     let token = announcement.root_token.text().expose();
-    let mut text = format!(
+    // Wiped when it is printed; with room enough that it never moves.
+    let mut text = Zeroizing::new(String::with_capacity(8 * 1024));
+    // Writing to a string does not fail.
+    let mut line = |written: std::fmt::Arguments<'_>| text.write_fmt(written).unwrap_or(());
+    line(format_args!(
         "hardtack {} · first start · data in {}\n\n",
         env!("CARGO_PKG_VERSION"),
         told.data_dir.shown()
-    );
-    // Writing to a string does not fail.
-    let mut line = |written: std::fmt::Arguments<'_>| text.write_fmt(written).unwrap_or(());
+    ));
     if let Some(file) = told.root_token_file {
-        let line_of_file = format!("HARDTACK_ROOT_TOKEN={token}\n");
+        let line_of_file = Zeroizing::new(format!("HARDTACK_ROOT_TOKEN={token}\n"));
         write_private(file, &line_of_file).map_err(|error| ServeError::Announce {
             to: file.display().to_string(),
             error,

@@ -123,8 +123,16 @@ const RETIRE: &str = "UPDATE grant_ SET status = 'retired' WHERE device_id = $1 
 const RETIRE_IDLE: &str = "UPDATE grant_ SET status = 'retired' WHERE id IN (SELECT id FROM grant_ WHERE status = 'active' AND local = FALSE AND device_id IS NOT NULL AND COALESCE(last_used_at, created_at) < $1 LIMIT $2) RETURNING id";
 const REVOKE: &str = "UPDATE grant_ SET status = 'revoked' WHERE device_id = $1 AND status <> 'revoked' RETURNING id";
 const REVOKE_ALL: &str = "UPDATE grant_ SET status = 'revoked' WHERE parent_id IS NULL AND status <> 'revoked' RETURNING id";
-const EVER_REVOKED: &str =
-    "SELECT COUNT(*) FROM grant_ WHERE device_id = $1 AND status = 'revoked'";
+const EVER_REVOKED: &str = concat!(
+    "SELECT COUNT(*) FROM (SELECT ",
+    effective_status!(),
+    " AS status FROM grant_ g WHERE g.device_id = $1) AS own WHERE status = 'revoked'"
+);
+const COUNT_LIVE: &str = concat!(
+    "SELECT COUNT(DISTINCT device_id) FROM (SELECT g.device_id, ",
+    effective_status!(),
+    " AS status FROM grant_ g) AS counted WHERE status = 'active'"
+);
 const USED: &str =
     "UPDATE grant_ SET last_used_at = $1 WHERE id = $2 AND COALESCE(last_used_at, 0) < $3";
 const IS_ABOVE: &str = "SELECT COUNT(*) FROM lineage WHERE ancestor_id = $1 AND grant_id IN (SELECT id FROM grant_ WHERE device_id = $2)";
@@ -253,7 +261,13 @@ impl Tx {
         Ok(ids.into_iter().map(GrantId::from_uuid).collect())
     }
 
-    /// Whether a grant of this device was ever revoked.
+    /// The number of devices with a live grant.
+    pub async fn count_live_devices(&mut self) -> Result<u64, StoreError> {
+        let rows: i64 = on!(self, c => sqlx::query_scalar(COUNT_LIVE).fetch_one(c).await)?;
+        Ok(count(rows))
+    }
+
+    /// Whether a grant of this device was ever revoked, by itself or with one above it.
     pub async fn ever_revoked(&mut self, device: DeviceId) -> Result<bool, StoreError> {
         let rows: i64 = on!(self, c => sqlx::query_scalar(EVER_REVOKED)
             .bind(device.as_bytes().as_slice())

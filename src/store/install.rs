@@ -18,6 +18,8 @@ pub struct Install {
     pub announced: bool,
     /// Raised with each change of keys.
     pub keys_version: i64,
+    /// The MAC over all rows of the key tables.
+    pub keys_mac: Vec<u8>,
     /// The position of the revocation feed.
     pub feed_seq: i64,
     /// The catalog that was in force last, in words.
@@ -41,15 +43,16 @@ struct Row {
     key_check: Vec<u8>,
     announced: bool,
     keys_version: i64,
+    keys_mac: Vec<u8>,
     feed_seq: i64,
     catalog: String,
 }
 
-const SELECT: &str = "SELECT instance_id, key_check, announced, keys_version, feed_seq, catalog FROM install WHERE id = 1";
-const INSERT: &str = "INSERT INTO install (id, instance_id, key_check, announced, keys_version, feed_seq, audit_seq, audit_hash, catalog, created_at) VALUES (1, $1, $2, FALSE, 1, 0, 0, $3, '', $4)";
+const SELECT: &str = "SELECT instance_id, key_check, announced, keys_version, keys_mac, feed_seq, catalog FROM install WHERE id = 1";
+const INSERT: &str = "INSERT INTO install (id, instance_id, key_check, announced, keys_version, keys_mac, feed_seq, audit_seq, audit_hash, catalog, created_at) VALUES (1, $1, $2, FALSE, 0, $3, 0, 0, $3, '', $4)";
 const ANNOUNCED: &str = "UPDATE install SET announced = $1 WHERE id = 1";
 const CATALOG: &str = "UPDATE install SET catalog = $1 WHERE id = 1";
-const KEYS_CHANGED: &str = "UPDATE install SET keys_version = keys_version + 1 WHERE id = 1";
+const KEYS_CHANGED: &str = "UPDATE install SET keys_version = $1, keys_mac = $2 WHERE id = 1";
 
 impl Tx {
     /// The install; `None` before the first boot.
@@ -60,6 +63,7 @@ impl Tx {
             key_check: row.key_check,
             announced: row.announced,
             keys_version: row.keys_version,
+            keys_mac: row.keys_mac,
             feed_seq: row.feed_seq,
             catalog: row.catalog,
         }))
@@ -88,9 +92,12 @@ impl Tx {
         Ok(())
     }
 
-    /// Tells all nodes to read the keys again.
-    pub async fn keys_changed(&mut self) -> Result<(), StoreError> {
-        on!(self, c => sqlx::query(KEYS_CHANGED).execute(c).await.map(drop))?;
+    /// Tells all nodes to read the keys again, under a new version and its MAC.
+    pub async fn keys_changed(&mut self, version: i64, mac: &[u8]) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(KEYS_CHANGED)
+            .bind(version)
+            .bind(mac)
+            .execute(c).await.map(drop))?;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use biscuit_auth::builder::{Algorithm, fact, string};
 use biscuit_auth::datalog::SymbolTable;
 use biscuit_auth::{Biscuit, BiscuitBuilder};
 use rand::{CryptoRng, RngCore};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::chain::{Chain, ChainError};
 use crate::denial::Denial;
@@ -24,7 +24,8 @@ use crate::verify::Untrusted;
 /// when dropped.
 pub struct RootKey {
     id: RootKeyId,
-    pair: biscuit_auth::KeyPair,
+    // On the heap, where it is wiped: what is moved leaves copies behind.
+    pair: Box<biscuit_auth::KeyPair>,
 }
 
 /// The root token: a sealed Biscuit with the one fact `root("<key id>")`.
@@ -40,19 +41,24 @@ pub struct RootToken {
 impl RootKey {
     /// Makes a new root key.
     pub fn generate(id: RootKeyId, rng: &mut (impl RngCore + CryptoRng)) -> Self {
-        let pair = biscuit_auth::KeyPair::new_with_rng(Algorithm::Ed25519, rng);
-        Self { id, pair }
+        without_residue(|| Self {
+            id,
+            pair: Box::new(biscuit_auth::KeyPair::new_with_rng(Algorithm::Ed25519, rng)),
+        })
     }
 
     /// Restores a root key from the 32 secret bytes that the root token unsealed.
     pub fn from_secret(id: RootKeyId, secret: &[u8; 32]) -> Result<Self, InvalidId> {
-        key_pair(secret).map(|pair| Self { id, pair })
+        without_residue(|| {
+            let pair = Box::new(key_pair(secret)?);
+            Ok(Self { id, pair })
+        })
     }
 
     /// The 32 secret bytes, to be sealed under the root token at once.
     #[must_use]
     pub fn secret(&self) -> Zeroizing<Vec<u8>> {
-        self.pair.private().to_bytes()
+        without_residue(|| self.pair.private().to_bytes())
     }
 
     /// The key's id.
@@ -99,12 +105,29 @@ impl RootKey {
         builder: BiscuitBuilder,
         rng: &mut (impl RngCore + CryptoRng),
     ) -> Result<Biscuit, ChainError> {
-        Ok(builder.root_key_id(self.id.get()).build_with_rng(
-            &self.pair,
-            SymbolTable::default(),
-            rng,
-        )?)
+        let builder = builder.root_key_id(self.id.get());
+        let build = || builder.build_with_rng(&self.pair, SymbolTable::default(), rng);
+        Ok(without_residue(build)?)
     }
+}
+
+/// Runs what has the root private key in hand, then wipes the part of the stack
+/// that it used: a value that was moved or returned leaves its bytes there.
+fn without_residue<T>(run: impl FnOnce() -> T) -> T {
+    #[inline(never)]
+    fn in_a_frame_of_its_own<T>(run: impl FnOnce() -> T) -> T {
+        run()
+    }
+    #[inline(never)]
+    #[expect(clippy::large_stack_arrays, reason = "the stack is what is wiped")]
+    fn wipe() {
+        let mut stack = [0_u8; 64 * 1024];
+        stack.zeroize();
+        std::hint::black_box(&stack);
+    }
+    let done = in_a_frame_of_its_own(run);
+    wipe();
+    done
 }
 
 impl fmt::Debug for RootKey {
