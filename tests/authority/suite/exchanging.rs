@@ -65,7 +65,7 @@ async fn a_proof_without_our_nonce_or_used_twice_is_refused() {
             .is_ok()
     );
     let replayed = exchange(&world, &paired.grant, None, Some(&assertion)).await;
-    assert_eq!(code(&replayed.unwrap_err()), "Proof");
+    assert_eq!(code(&replayed.unwrap_err()), "Assertion");
 }
 
 #[tokio::test]

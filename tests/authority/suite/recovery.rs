@@ -190,6 +190,31 @@ async fn a_local_device_that_was_ended_is_paired_again_by_a_reset() {
     }
 }
 
+/// Whoever can write to the database and has no secret can add no key.
+#[tokio::test]
+async fn a_key_that_was_written_into_the_database_counts_for_nothing() {
+    let world = World::new().await;
+    let position = hardtack::authority::feed::FeedPosition::default();
+    world.authority.reload_feed(&position).await.unwrap();
+    let keys = world.authority.keys();
+    let mut forged = keys.roots.first().unwrap().clone();
+    forged.id = hardtack_token::RootKeyId::new(7);
+    forged.state = hardtack_token::KeyState::Retiring;
+    let mut tx = world.store.write().await.unwrap();
+    tx.insert_root_key(&forged, world.now()).await.unwrap();
+    let mac = tx.install().await.unwrap().unwrap().keys_mac;
+    tx.keys_changed(99, &mac).await.unwrap();
+    tx.commit().await.unwrap();
+    let refused = world.authority.poll_feed(&position).await.unwrap_err();
+    assert_eq!(code(&refused), "Secret");
+    assert_eq!(world.authority.keys().version, keys.version);
+    // A node that cannot read its keys denies, as one that cannot read the feed.
+    world.clock.advance(60);
+    assert!(world.authority.poll_feed(&position).await.is_err());
+    let refused = world.exchange(&world.local, &Wanted::default()).await;
+    assert_eq!(code(&refused.unwrap_err()), "Secret");
+}
+
 #[tokio::test]
 async fn every_change_has_its_row_and_the_chain_is_whole() {
     let world = World::new().await;
