@@ -120,7 +120,13 @@ impl DataDir {
     /// Refuses a directory that somebody else owns: a database file made by
     /// root could not be opened by the server afterwards.
     pub fn check_owner(&self) -> Result<(), DataDirError> {
-        let owner = fs::metadata(&self.0).map_err(|e| self.failed("", e))?.uid();
+        let owner = match fs::metadata(&self.0) {
+            Ok(directory) => directory.uid(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(DataDirError::NoSecret(self.shown()));
+            }
+            Err(error) => return Err(self.failed("", error)),
+        };
         let user = rustix::process::geteuid().as_raw();
         if owner == user {
             return Ok(());
@@ -286,9 +292,9 @@ mod tests {
             data.secret_or_new(&config, false, &mut rng),
             Err(DataDirError::SecretGone(_))
         ));
-        let made = data.secret_or_new(&config, true, &mut rng).unwrap();
+        let first = data.secret_or_new(&config, true, &mut rng).unwrap();
         let again = data.secret_or_new(&config, true, &mut rng).unwrap();
-        assert_eq!(made.check(), again.check());
+        assert_eq!(first.check(), again.check());
         let mode = fs::metadata(data.path().join(SECRET)).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

@@ -23,7 +23,6 @@ mod identity;
 mod log;
 mod own;
 mod path;
-mod peer;
 mod problem;
 mod proxy;
 mod refusal;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 /// What each part may use besides itself. Whatever is not named here is new
 /// and must be given its place.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("domain", &[]),
+    ("web", &[]),
     ("store", &["domain"]),
     ("authority", &["domain", "store"]),
-    ("api", &["domain", "store", "authority"]),
-    ("gateway", &["domain"]),
+    ("api", &["domain", "store", "authority", "web"]),
+    ("gateway", &["domain", "web"]),
     ("config", &["store"]),
     ("telemetry", &["config"]),
     ("data_dir", &["config", "authority"]),

@@ -25,7 +25,7 @@ use crate::data_dir::{DataDir, DataDirError, ServerFile};
 use crate::domain::policy::{Policy, PolicyError, Source};
 use crate::gateway::{Gateway, GatewayError, GatewaySettings, Timeouts, Upstream};
 use crate::store::{DatabaseUrl, Store, StoreError};
-pub use announce::{Announced, announce};
+pub use announce::{Announced, Serving, announce};
 
 /// The memory for verified tokens, in bytes: some five thousand tokens.
 const TOKEN_CACHE: u64 = 16 * 1024 * 1024;
@@ -114,10 +114,13 @@ pub async fn serve(
     };
     if let Some(announcement) = bootstrap.first_boot().await? {
         let told = Announced {
+            occasion: "first start",
             data_dir: &data_dir,
             root_token_file: config.root_token_file.as_deref(),
-            policies: &config.policies,
-            upstream: config.upstream.as_deref(),
+            serving: Some(Serving {
+                policies: &config.policies,
+                upstream: config.upstream.as_deref(),
+            }),
         };
         announce(&announcement, &told)?;
         bootstrap.shown(announcement).await?;

@@ -8,17 +8,16 @@ use hardtack_token::{Denial, TokenText};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, StatusCode};
-use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 
 use crate::api::{Api, Refusal};
-use crate::authority::caller::{Call, Credential};
+use crate::authority::caller::{Call, Credential, From};
 use crate::authority::error::Error;
 use crate::authority::proof::Target;
 use crate::store::Page;
+use crate::web::peer::Peer;
 
 const DPOP: HeaderName = HeaderName::from_static("dpop");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The parts of a request that say who calls.
 #[derive(Debug)]
@@ -29,6 +28,7 @@ pub(crate) struct Incoming {
     proof: Option<String>,
     /// The client's address, through trusted proxies only.
     pub(crate) address: String,
+    exposed: bool,
 }
 
 impl Incoming {
@@ -37,7 +37,14 @@ impl Incoming {
             target: self.target(),
             credential: self.credential.clone(),
             proof: self.proof(),
+            from: self.from(),
+        }
+    }
+
+    pub(crate) fn from(&self) -> From<'_> {
+        From {
             address: &self.address,
+            exposed: self.exposed,
         }
     }
 
@@ -64,38 +71,17 @@ impl FromRequestParts<Api> for Incoming {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |info| info.0.ip());
+        let proxies = &api.trusted_proxies;
+        let peer = Peer::new(peer, proxies);
         Ok(Self {
             method: parts.method.as_str().to_owned(),
             path: parts.uri.path().to_owned(),
             credential: credential(&parts.headers)?,
             proof: proof(&parts.headers)?,
-            address: client_address(peer, &parts.headers, &api.trusted_proxies).to_string(),
+            address: peer.client(&parts.headers, proxies).to_string(),
+            exposed: peer.is_exposed(&parts.headers, proxies),
         })
     }
-}
-
-/// The client's address: the peer's, or, where the peer is a trusted proxy, the
-/// last one in `X-Forwarded-For` that no trusted proxy added.
-pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
-    if !is_trusted(&peer) {
-        return peer;
-    }
-    let hops = headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .rev()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.rsplit(','))
-        .map_while(|hop| hop.trim().parse::<IpAddr>().ok());
-    let mut client = peer;
-    for hop in hops {
-        client = hop;
-        if !is_trusted(&hop) {
-            break;
-        }
-    }
-    client
 }
 
 fn credential(headers: &HeaderMap) -> Result<Credential, Refusal> {
@@ -261,29 +247,4 @@ fn json_fault(rejection: &JsonRejection) -> String {
         cause = inner;
     }
     format!("the body does not read as JSON of this kind: {cause}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_client_is_the_last_hop_that_no_trusted_proxy_added() {
-        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
-        let address = |peer: &str, forwarded: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for value in forwarded {
-                headers.append(FORWARDED_FOR, value.parse().unwrap());
-            }
-            client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
-        };
-        assert_eq!(address("192.0.2.1", &["6.6.6.6"]), "192.0.2.1");
-        assert_eq!(address("10.0.0.1", &[]), "10.0.0.1");
-        assert_eq!(address("10.0.0.1", &["6.6.6.6, 192.0.2.7"]), "192.0.2.7");
-        assert_eq!(
-            address("10.0.0.1", &["6.6.6.6", "192.0.2.7, 10.0.0.2"]),
-            "192.0.2.7"
-        );
-        assert_eq!(address("10.0.0.1", &["192.0.2.7, nonsense"]), "10.0.0.1");
-    }
 }

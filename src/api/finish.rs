@@ -54,10 +54,10 @@ fn render(api: &Api, error: &Error, path: &str, id: Uuid) -> Response {
     let problem = Problem::new(&api.authority, error, id);
     // What went wrong inside is for the log; the caller gets the request's id.
     if problem.status.is_server_error() {
-        tracing::error!(code = problem.code, %error, "failed");
+        tracing::error!(code = problem.document.code, %error, "failed");
     } else {
         tracing::info!(
-            code = problem.code,
+            code = problem.document.code,
             status = problem.status.as_u16(),
             "refused"
         );

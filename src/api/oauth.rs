@@ -33,7 +33,7 @@ pub(super) async fn token(
         assertion: request.assertion,
     };
     let issued = authority
-        .exchange(&request.subject, &request.wanted, proofs, &incoming.address)
+        .exchange(&request.subject, &request.wanted, proofs, incoming.from())
         .await?;
     Ok(answer(&issued))
 }
@@ -111,13 +111,16 @@ fn wanted(form: &Form) -> Result<Wanted, Error> {
 }
 
 fn answer(issued: &Issued) -> Response {
-    let body = json!({
+    let mut body = json!({
         "access_token": issued.token.expose(),
         "token_type": if issued.bound { "DPoP" } else { "Bearer" },
         "expires_in": issued.expires_in,
         "scope": issued.scopes.to_string(),
         "issued_token_type": ACCESS_TOKEN,
     });
+    if let (Some(warning), Some(members)) = (issued.warning, body.as_object_mut()) {
+        members.insert("warning".into(), json!(warning));
+    }
     let mut response = Json(body).into_response();
     let no_store = HeaderValue::from_static("no-store");
     response.headers_mut().insert(CACHE_CONTROL, no_store);

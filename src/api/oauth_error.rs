@@ -31,11 +31,13 @@ impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
         let mut body = json!({
             "error": self.error,
-            "error_description": self.problem.detail,
-            "code": self.problem.code,
+            "error_description": self.problem.document.detail,
+            "code": self.problem.document.code,
         });
-        if let (Some(members), false) = (body.as_object_mut(), self.problem.next.is_empty()) {
-            members.insert("next".into(), json!(self.problem.next));
+        if let (Some(members), false) =
+            (body.as_object_mut(), self.problem.document.next.is_empty())
+        {
+            members.insert("next".into(), json!(self.problem.document.next));
         }
         let mut headers: HeaderMap = self.problem.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -6,29 +6,20 @@ use hardtack_token::dpop::ProofError;
 use hardtack_token::{Denial, DenialKind, ScopeSet};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::api::Refusal;
 use crate::authority::Authority;
 use crate::authority::error::{Error, Shortfall};
 use crate::store::StoreError;
+use crate::web::problem::{DPOP_ALGS, Document, METADATA_PATH, PROBLEM_JSON, quotable};
 
 /// A refusal or failure as it is told to the caller.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
-    pub(crate) code: &'static str,
-    title: &'static str,
-    pub(crate) detail: String,
-    request_id: Uuid,
-    required: ScopeSet,
-    held: Option<ScopeSet>,
-    missing: ScopeSet,
-    who: Vec<String>,
-    pub(crate) next: Vec<String>,
-    /// Members of this kind of problem alone.
-    more: Map<String, Value>,
+    pub(crate) document: Document,
     pub(crate) headers: HeaderMap,
 }
 
@@ -36,25 +27,19 @@ impl Problem {
     /// Puts together what a caller is told.
     pub(crate) fn new(authority: &Authority, error: &Error, request_id: Uuid) -> Self {
         let (status, code, title) = classify(error);
+        // What failed inside is not the caller's business.
+        let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
+            "the request failed inside; the server's log has it under this request id".into()
+        } else {
+            error.to_string()
+        };
+        let id = request_id.to_string();
         let mut problem = Self {
             status,
-            code,
-            title,
-            // What failed inside is not the caller's business.
-            detail: if status == StatusCode::INTERNAL_SERVER_ERROR {
-                "the request failed inside; the server's log has it under this request id".into()
-            } else {
-                error.to_string()
-            },
-            request_id,
-            required: ScopeSet::new(),
-            held: None,
-            missing: ScopeSet::new(),
-            who: Vec::new(),
-            next: next(authority, error),
-            more: Map::new(),
+            document: Document::new(status.as_u16(), code, title, detail, id),
             headers: HeaderMap::new(),
         };
+        problem.document.next = next(authority, error);
         problem.add_particulars(error);
         problem.add_headers(authority, error);
         problem
@@ -62,20 +47,22 @@ impl Problem {
 
     fn add_particulars(&mut self, error: &Error) {
         let hosts = || vec!["the root token".to_owned(), "the local device".to_owned()];
+        let document = &mut self.document;
         if let Error::InsufficientScope(shortfall) = error {
-            self.required = shortfall.required.clone();
-            self.held = Some(shortfall.held.clone());
-            self.missing = shortfall.missing.clone();
-            self.who = hosts();
-            self.who.extend(shortfall.others.iter().cloned());
+            document.required = shortfall.required.to_strings();
+            document.held = Some(shortfall.held.to_strings());
+            document.missing = shortfall.missing.to_strings();
+            document.who = hosts();
+            document.who.extend(shortfall.others.iter().cloned());
         }
         if let Error::GrantRequired { .. } = error {
-            self.who = hosts();
-            self.who
+            document.who = hosts();
+            document
+                .who
                 .push("a device's grant with proof of its key".to_owned());
         }
         if let Error::LocalDevice = error {
-            self.who = hosts();
+            document.who = hosts();
         }
         if let Error::NotPending {
             status,
@@ -84,17 +71,17 @@ impl Problem {
         } = error
         {
             // `status` is taken: RFC 9457 gives it to the HTTP status.
-            self.more.insert("request_status".into(), json!(status));
+            document.more.insert("request_status".into(), json!(status));
             let by = superseded_by.map(|id| id.to_string());
-            self.more.insert("superseded_by".into(), json!(by));
+            document.more.insert("superseded_by".into(), json!(by));
             let grant = grant.map(|id| id.to_string());
-            self.more.insert("grant_id".into(), json!(grant));
+            document.more.insert("grant_id".into(), json!(grant));
         }
     }
 
     fn add_headers(&mut self, authority: &Authority, error: &Error) {
         if self.status == StatusCode::UNAUTHORIZED {
-            for challenge in challenges(authority, error, &self.detail) {
+            for challenge in challenges(authority, error, &self.document.detail) {
                 if let Ok(value) = HeaderValue::from_str(&challenge) {
                     self.headers.append(WWW_AUTHENTICATE, value);
                 }
@@ -116,43 +103,14 @@ impl Problem {
             self.headers.insert(RETRY_AFTER, seconds.into());
         }
     }
-
-    fn body(&self) -> Value {
-        let mut body = json!({
-            "type": format!("urn:hardtack:error:{}", self.code),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "code": self.code,
-            "request_id": self.request_id.to_string(),
-        });
-        let Some(members) = body.as_object_mut() else {
-            return body;
-        };
-        if let Some(held) = &self.held {
-            members.insert("required".into(), json!(self.required.to_strings()));
-            members.insert("held".into(), json!(held.to_strings()));
-            members.insert("missing".into(), json!(self.missing.to_strings()));
-        }
-        if !self.who.is_empty() {
-            members.insert("who".into(), json!(self.who));
-        }
-        if !self.next.is_empty() {
-            members.insert("next".into(), json!(self.next));
-        }
-        members.extend(self.more.clone());
-        body
-    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = self.body().to_string();
+        let body = self.document.to_bytes();
         let mut response = (self.status, self.headers, body).into_response();
-        response.headers_mut().insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        let kind = HeaderValue::from_static(PROBLEM_JSON);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
         response
     }
 }
@@ -264,6 +222,7 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
             vec!["hardtack token exchange --token - --scopes <scopes>".to_owned()]
         }
         Error::RequestExpired(_) | Error::UnknownGrant => vec!["hardtack pair".to_owned()],
+        Error::InvalidScope(_) => vec!["hardtack whoami".to_owned()],
         Error::Denied(denial) => next_after_denial(authority, denial),
         Error::Proof(_)
         | Error::Assertion(_)
@@ -276,7 +235,6 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
         | Error::WiderThanRequested(_)
         | Error::ChainTooLong
         | Error::UnknownScope(_)
-        | Error::InvalidScope(_)
         | Error::InvalidTarget(_)
         | Error::InvalidRequest(_)
         | Error::DuplicateAuthorization
@@ -295,7 +253,10 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
 
 fn next_after_shortfall(authority: &Authority, shortfall: &Shortfall) -> Vec<String> {
     let Some(id) = shortfall.request else {
-        let scopes = shortfall.missing.to_strings().join(",");
+        // A new grant takes the place of the old one, so it has to have both.
+        let held = shortfall.held.iter().chain(shortfall.missing.iter());
+        let scopes: ScopeSet = held.cloned().collect();
+        let scopes = scopes.to_strings().join(",");
         return vec![format!("hardtack pair --scopes {scopes}")];
     };
     let mut commands = vec![authority.host_command(&format!("devices approve {id}"))];
@@ -338,7 +299,7 @@ fn next_after_denial(authority: &Authority, denial: &Denial) -> Vec<String> {
 /// nothing was presented (RFC 6750 section 3.1).
 fn challenges(authority: &Authority, error: &Error, detail: &str) -> [String; 2] {
     let metadata = format!(
-        "resource_metadata=\"{}/.well-known/oauth-protected-resource\"",
+        "resource_metadata=\"{}{METADATA_PATH}\"",
         authority.settings().issuer
     );
     let error = match error {
@@ -346,15 +307,12 @@ fn challenges(authority: &Authority, error: &Error, detail: &str) -> [String; 2]
         Error::NonceRequired => ", error=\"use_dpop_nonce\"".to_owned(),
         Error::Proof(_) => ", error=\"invalid_dpop_proof\"".to_owned(),
         _ => {
-            let quoted: String = detail
-                .chars()
-                .filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\'))
-                .collect();
+            let quoted = quotable(detail);
             format!(", error=\"invalid_token\", error_description=\"{quoted}\"")
         }
     };
     [
         format!("Bearer realm=\"hardtack\", {metadata}{error}"),
-        format!("DPoP algs=\"EdDSA Ed25519\", {metadata}{error}"),
+        format!("DPoP algs=\"{}\", {metadata}{error}", DPOP_ALGS.join(" ")),
     ]
 }

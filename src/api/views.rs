@@ -96,7 +96,7 @@ pub(crate) fn approval(approval: &Approval) -> Value {
             json!({"kind": "root", "device_id": null, "grant_id": null})
         }
     };
-    json!({
+    let mut view = json!({
         "id": approval.request.to_string(),
         "status": "approved",
         "device_id": approval.device.to_string(),
@@ -106,7 +106,11 @@ pub(crate) fn approval(approval: &Approval) -> Value {
         "expires_at": approval.expires_at.map(time),
         "approved_by": by,
         "depth": approval.depth,
-    })
+    });
+    if let (Some(warning), Some(members)) = (approval.warning, view.as_object_mut()) {
+        members.insert("warning".into(), json!(warning));
+    }
+    view
 }
 
 /// What ending a device did.

@@ -8,7 +8,7 @@ use hardtack_token::{
 use rand::rngs::StdRng;
 use serde_json::json;
 
-use crate::authority::caller::{Call, Caller, CallerKind};
+use crate::authority::caller::{Call, Caller, CallerKind, EXPOSED};
 use crate::authority::error::Shortfall;
 use crate::authority::pairing::with_role_scope;
 use crate::authority::secrets::open_root;
@@ -51,6 +51,8 @@ pub struct Approval {
     pub approved_by: Actor,
     /// The number of grants in its chain.
     pub depth: usize,
+    /// What the caller should know besides.
+    pub warning: Option<&'static str>,
 }
 
 impl Authority {
@@ -103,6 +105,7 @@ impl Authority {
         .await?;
         request.state = RequestState::Approved(grant.id);
         self.close(&mut tx, &request).await?;
+        let warning = (root.is_some() && call.from.exposed).then_some(EXPOSED);
         let detail = json!({
             "device_id": request.device.to_string(),
             "grant_id": grant.id.to_string(),
@@ -111,6 +114,7 @@ impl Authority {
             "asked": request.ask.scopes.to_strings(),
             "expires_at": profile.expires_at().map(|t| t.to_string()),
             "depth": profile.depth(),
+            "root_token_exposed": warning.is_some(),
         });
         self.audit_of(&mut tx, &caller, call, "pairing.approve", id, detail)
             .await?;
@@ -124,6 +128,7 @@ impl Authority {
             expires_at: profile.expires_at(),
             approved_by: caller.actor(),
             depth: profile.depth(),
+            warning,
         })
     }
 

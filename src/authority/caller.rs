@@ -40,9 +40,22 @@ pub struct Call<'a> {
     pub credential: Credential,
     /// The `DPoP` header.
     pub proof: Option<&'a str>,
-    /// Where the call comes from, for the audit log.
-    pub address: &'a str,
+    /// Where the call comes from.
+    pub from: From<'a>,
 }
+
+/// Where a call comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct From<'a> {
+    /// The client's address, for the audit log.
+    pub address: &'a str,
+    /// Whether it came over plain HTTP from another host, so that others could
+    /// have read what it carried.
+    pub exposed: bool,
+}
+
+/// What whoever sent the root token over plain HTTP from another host is told.
+pub const EXPOSED: &str = "the root token came over plain HTTP from another host: whoever could read it there has it; make another one with `hardtack root reset`";
 
 /// A caller that may do the operation it asked for.
 #[derive(Debug)]

@@ -112,7 +112,9 @@ pub enum Error {
         retry_after: u64,
     },
     /// The secret is not the one that the database was made with.
-    #[error("the secret key is not the one that this database was made with")]
+    #[error(
+        "the online secret is not the one that this database was made with: all nodes of an install share one secret.key"
+    )]
     WrongSecret,
     /// The install exists already.
     #[error("this data directory is initialised already")]

@@ -10,7 +10,7 @@ use hardtack_token::{
 use rand::rngs::StdRng;
 use serde_json::json;
 
-use crate::authority::caller::LiveCaller;
+use crate::authority::caller::{EXPOSED, From, LiveCaller};
 use crate::authority::proof::{ProvenKey, Target};
 use crate::authority::{Authority, DEFAULT_SESSION, Error, MAX_SESSION, SERVICE};
 use crate::domain::audit::Actor;
@@ -70,6 +70,8 @@ pub struct Issued {
     pub expires_in: u64,
     /// What it gives.
     pub scopes: ScopeSet,
+    /// What the caller should know besides.
+    pub warning: Option<&'static str>,
 }
 
 /// The key that an exchange was made with, and whether the token is to be bound to it.
@@ -95,7 +97,7 @@ impl Authority {
         subject: &SubjectToken,
         wanted: &Wanted,
         proofs: Proofs<'_>,
-        address: &str,
+        from: From<'_>,
     ) -> Result<Issued, Error> {
         let seconds = session_seconds(wanted.expires_in)?;
         let policy = self.policy();
@@ -111,11 +113,11 @@ impl Authority {
         let proven = self.proven(&mut tx, subject, proofs).await?;
         let issued = match subject {
             SubjectToken::Grant(token) => {
-                self.activate(&mut tx, &policy, token, wanted, seconds, &proven, address)
+                self.activate(&mut tx, &policy, token, wanted, seconds, &proven, from)
                     .await?
             }
             SubjectToken::Root(token) => {
-                self.activate_root(&mut tx, &policy, token, wanted, seconds, &proven, address)
+                self.activate_root(&mut tx, &policy, token, wanted, seconds, &proven, from)
                     .await?
             }
             SubjectToken::Access(token) => {
@@ -197,7 +199,7 @@ impl Authority {
         wanted: &Wanted,
         seconds: u64,
         proven: &Proven,
-        address: &str,
+        from: From<'_>,
     ) -> Result<Issued, Error> {
         let untrusted = Untrusted::read(token, &self.verifier.keys())?;
         let claims = match untrusted.claims() {
@@ -216,7 +218,7 @@ impl Authority {
         let now = self.now();
         tx.grant_used(live.record.id, now).await?;
         let session = self.new_session(wanted, seconds, proven, live.record.expires_at)?;
-        self.issue(tx, policy, &live, session, wanted, proven, address)
+        self.issue(tx, policy, &live, session, wanted, proven, from)
             .await
     }
 
@@ -230,7 +232,7 @@ impl Authority {
         wanted: &Wanted,
         seconds: u64,
         proven: &Proven,
-        address: &str,
+        from: From<'_>,
     ) -> Result<Issued, Error> {
         let named = wanted.scopes.clone().filter(|scopes| !scopes.is_empty());
         let scopes = named.ok_or_else(|| {
@@ -271,7 +273,7 @@ impl Authority {
             chain,
         };
         let session = self.new_session(wanted, seconds, proven, grant.not_after)?;
-        self.issue(tx, policy, &live, session, wanted, proven, address)
+        self.issue(tx, policy, &live, session, wanted, proven, from)
             .await
     }
 
@@ -315,6 +317,7 @@ impl Authority {
             bound: bound || proven.holder().is_some(),
             expires_in: end.since(now),
             scopes: wanted.scopes.clone().unwrap_or_else(|| access.scopes()),
+            warning: None,
         })
     }
 
@@ -382,7 +385,7 @@ impl Authority {
         session: NewSession,
         wanted: &Wanted,
         proven: &Proven,
-        address: &str,
+        from: From<'_>,
     ) -> Result<Issued, Error> {
         let catalog = policy.catalog();
         let gives = live.profile.effective(catalog);
@@ -408,21 +411,32 @@ impl Authority {
         .await?;
         let named = wanted.scopes.clone();
         let scopes = named.unwrap_or_else(|| live.profile.scopes_in(catalog));
+        let exposed = from.exposed && live.record.device().is_none();
+        let warning = exposed.then_some(EXPOSED);
         let detail = json!({
             "grant_id": live.record.id.to_string(),
             "audience": session.audience,
             "scopes": scopes.to_strings(),
             "bound": proven.bind,
             "expires_at": session.not_after.to_string(),
+            "root_token_exposed": warning.is_some(),
         });
         let actor = actor(&live.record);
-        self.audit(tx, actor, "token.exchange", session.id, address, detail)
-            .await?;
+        self.audit(
+            tx,
+            actor,
+            "token.exchange",
+            session.id,
+            from.address,
+            detail,
+        )
+        .await?;
         Ok(Issued {
             token,
             bound: proven.bind,
             expires_in: session.not_after.since(now),
             scopes,
+            warning,
         })
     }
 }

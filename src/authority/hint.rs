@@ -18,7 +18,7 @@ impl Authority {
         if self.settings.in_container {
             format!("docker exec hardtack hardtack {command}")
         } else {
-            format!("hardtack {command}")
+            format!("hardtack {command}    # on the server's machine")
         }
     }
 

@@ -226,8 +226,15 @@ impl Authority {
         object: impl ToString,
         detail: serde_json::Value,
     ) -> Result<(), Error> {
-        self.audit(tx, caller.actor(), action, object, call.address, detail)
-            .await
+        self.audit(
+            tx,
+            caller.actor(),
+            action,
+            object,
+            call.from.address,
+            detail,
+        )
+        .await
     }
 
     fn prove(&self, proof: Option<&str>, target: Target<'_>) -> Result<ProvenKey, Error> {

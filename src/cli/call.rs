@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::client::{Body, Client, Identity};
-use super::context::Context;
+use super::context::{Context, DEFAULT_PROFILE};
 use super::credential::{Credential, CredentialKind};
 use super::failure::Failure;
 use super::jwt;
@@ -59,10 +59,25 @@ impl Session {
         path_and_query: &str,
         body: Body,
     ) -> Result<Value, Failure> {
-        let used = self.credential.source.clone();
-        self.call_unnamed(operation, &method, path_and_query, &body)
-            .await
-            .map_err(|failure| failure.with_used(used))
+        let called = self.call_unnamed(operation, &method, path_and_query, &body);
+        let called = called.await;
+        called.map_err(|failure| self.explain(failure))
+    }
+
+    /// Names the credential that was used, and its profile in the commands that
+    /// get on: the server does not know what it is called here.
+    fn explain(&self, failure: Failure) -> Failure {
+        let failure = failure.with_used(self.credential.source.clone());
+        match &self.credential.kind {
+            CredentialKind::Profile { name, .. } if name != DEFAULT_PROFILE => {
+                failure.for_profile(name)
+            }
+            CredentialKind::Profile { .. }
+            | CredentialKind::Root(_)
+            | CredentialKind::Access(_)
+            | CredentialKind::LocalDevice { .. }
+            | CredentialKind::None => failure,
+        }
     }
 
     async fn call_unnamed(
@@ -101,10 +116,8 @@ impl Session {
 
     /// Exchanges the credential for an access token.
     pub(super) async fn exchange(&mut self, wanted: &Exchange) -> Result<Value, Failure> {
-        let used = self.credential.source.clone();
-        self.exchange_unnamed(wanted)
-            .await
-            .map_err(|failure| failure.with_used(used))
+        let exchanged = self.exchange_unnamed(wanted).await;
+        exchanged.map_err(|failure| self.explain(failure))
     }
 
     async fn exchange_unnamed(&mut self, wanted: &Exchange) -> Result<Value, Failure> {
@@ -274,7 +287,7 @@ impl Session {
             let ended = ["revoked", "retired", "not_found"].contains(&failure.code());
             let failure = failure.with_used(self.credential.source.clone());
             if ended {
-                failure.with_next("hardtack root reset    (as the owner of the data directory)")
+                failure.with_next("hardtack root reset    # as the owner of the data directory")
             } else {
                 failure
             }
@@ -323,12 +336,18 @@ pub(super) async fn instance_id(client: &Client) -> Result<String, Failure> {
     let answer = client
         .send(&Method::GET, PATH, &Body::None, &Identity::default())
         .await?;
-    let value = answer.success()?;
+    let status = answer.status.as_u16();
+    let value = answer.success().unwrap_or_default();
     match text(&value, "instance_id") {
-        "" => Err(Failure::unexpected(format!(
-            "{} answers, but not as a hardtack server",
-            client.server()
-        ))),
+        "" => Err(Failure::new(
+            super::failure::Exit::Unreachable,
+            "not_hardtack",
+            format!(
+                "{} answers {status}, and not as a hardtack server",
+                client.server()
+            ),
+        )
+        .with_next("hardtack whoami --url URL    # the URL of the API, not of the gateway")),
         id => Ok(id.to_owned()),
     }
 }

@@ -147,7 +147,7 @@ impl Client {
     fn unreachable(&self, why: &str) -> Failure {
         let detail = format!("{} cannot be reached: {why}", self.server);
         Failure::new(Exit::Unreachable, "unreachable", detail)
-            .with_next("hardtack serve    (or --url, HARDTACK_URL for a server elsewhere)")
+            .with_next("hardtack serve    # or --url, HARDTACK_URL for a server elsewhere")
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) enum CredentialKind {
     Access(TokenText),
     /// A device's key and its grant.
     Profile {
+        name: String,
         key: SigningKey,
         grant: TokenText,
         role: String,
@@ -128,6 +129,7 @@ impl Credential {
         Ok(Self {
             source: format!("profile `{name}` ({}){from}", profile.device_id()?.short()),
             kind: CredentialKind::Profile {
+                name: name.to_owned(),
                 key: profile.key()?,
                 grant,
                 role: profile.role.clone(),

@@ -195,7 +195,15 @@ async fn approve_request(
     context: &Context,
     approve: &Approve,
 ) -> Result<(), Failure> {
-    let id = find_request(session, &approve.id).await?;
+    let id = find_request(session, &approve.id).await;
+    // Whoever may not even list requests is told who may approve this one.
+    let id = id.map_err(|failure| match failure.code() {
+        "insufficient_scope" | "missing_token" => failure.with_next(format!(
+            "hardtack devices approve {}    # on the server's machine",
+            approve.id
+        )),
+        _ => failure,
+    })?;
     let path = format!("/v1/pairing-requests/{id}/approve");
     let body = Body::Json(json!({
         "scopes": approve.scopes,

@@ -92,6 +92,21 @@ impl Failure {
         self
     }
 
+    /// Adds the profile to the commands that go on with it.
+    pub(super) fn for_profile(mut self, name: &str) -> Self {
+        let list = self.problem.get_mut("next").and_then(Value::as_array_mut);
+        for next in list.into_iter().flatten() {
+            let own = next.as_str().filter(|command| {
+                let pairs = ["hardtack pair", "hardtack token", "hardtack whoami"];
+                pairs.iter().any(|start| command.starts_with(start))
+            });
+            if let Some(command) = own {
+                *next = json!(format!("{command} --profile {name}"));
+            }
+        }
+        self
+    }
+
     pub(super) fn code(&self) -> &str {
         self.problem
             .get("code")
@@ -199,7 +214,7 @@ impl From<Error> for Failure {
         match error {
             Error::AlreadyInitialised => {
                 Self::new(Exit::WrongState, "already_initialized", error.to_string())
-                    .with_next("hardtack root reset    (if the root token is lost)")
+                    .with_next("hardtack root reset    # if the root token is lost")
             }
             Error::NotInitialised => {
                 Self::new(Exit::WrongState, "not_initialised", error.to_string())

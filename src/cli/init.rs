@@ -77,10 +77,14 @@ pub(super) fn show(
         return output::json(&document);
     }
     let told = Announced {
+        occasion: if revoked.is_some() {
+            "root reset"
+        } else {
+            "first start"
+        },
         data_dir: dir,
         root_token_file: None,
-        policies: &[],
-        upstream: None,
+        serving: None,
     };
     Ok(announce(announcement, &told)?)
 }

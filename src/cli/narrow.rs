@@ -86,8 +86,12 @@ pub(super) fn attenuate_token(args: &Attenuate, context: &Context) -> Result<(),
     let narrowed = attenuate(&token, &caveats, &mut Entropy::system().rng());
     let narrowed = narrowed.map_err(|error| {
         let code = "cannot_attenuate";
-        Failure::new(Exit::Rejected, code, format!("this token cannot be narrowed: {error}"))
-            .with_next("hardtack token exchange    (an access token can be narrowed; a sealed one or a grant cannot)")
+        Failure::new(
+            Exit::Rejected,
+            code,
+            format!("this token cannot be narrowed: {error}"),
+        )
+        .with_next("hardtack token exchange    # gives an access token, which can be narrowed")
     })?;
     if !context.json() {
         return output::line(narrowed.expose());

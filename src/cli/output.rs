@@ -1,6 +1,6 @@
 //! What commands print on standard output: one JSON document, or lines for people.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use serde_json::Value;
 
@@ -9,9 +9,14 @@ use super::failure::Failure;
 /// Prints a line.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")
-        .and_then(|()| out.flush())
-        .map_err(|e| Failure::unexpected(format!("standard output cannot be written: {e}")))
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        // Whoever read has seen enough: `hardtack devices list | head -1`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::unexpected(format!(
+            "standard output cannot be written: {error}"
+        ))),
+    }
 }
 
 /// Prints a JSON document on one line.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use http::{Method, StatusCode};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::call::{fetch, instance_id, prove};
@@ -36,11 +36,11 @@ pub(super) struct Pair {
     no_wait: bool,
 }
 
-/// What a device's request came to.
-enum Outcome {
-    Approved(Value),
-    Waiting,
-    AskAgain,
+/// A command, and the profile that it pairs.
+struct Pairing<'a> {
+    command: &'a Pair,
+    name: String,
+    profile: Profile,
 }
 
 pub(super) async fn run(command: &Pair, context: &Context) -> Result<(), Failure> {
@@ -48,22 +48,27 @@ pub(super) async fn run(command: &Pair, context: &Context) -> Result<(), Failure
     let instance_id = instance_id(&client).await?;
     let named = context.named_profile();
     let name = named.map_or_else(|| DEFAULT_PROFILE.to_owned(), |(name, _)| name);
-    let mut profile = profile(&name, &client, &instance_id, command)?;
+    let profile = profile(&name, &client, &instance_id, command)?;
     let key = profile.key()?;
+    let mut pairing = Pairing {
+        command,
+        name: name.clone(),
+        profile,
+    };
     let wait = async {
         loop {
-            let asked = ask(&client, &key, command, &profile).await?;
+            let asked = ask(&client, &key, &mut pairing).await?;
             if text(&asked, "status") == "approved" {
-                return finish(context, &name, &mut profile, &asked);
+                return finish(context, &mut pairing, &asked);
             }
-            profile.request_id = Some(text(&asked, "id").to_owned());
-            profile.save(&name)?;
+            pairing.profile.request_id = Some(text(&asked, "id").to_owned());
+            pairing.profile.save(&name)?;
             show_pending(context, &asked)?;
             if command.no_wait {
                 return Ok(());
             }
-            if let Some(approved) = wait_for(&client, &key, &asked).await? {
-                return finish(context, &name, &mut profile, &approved);
+            if let Some(approved) = wait_for(&client, &key, &asked, &mut pairing).await? {
+                return finish(context, &mut pairing, &approved);
             }
         }
     };
@@ -114,75 +119,103 @@ fn profile(
     Ok(profile)
 }
 
+/// The request that waits or was answered, or a new one. Without scopes of its
+/// own a command goes on where the profile stands, and asks for what it asked for.
 async fn ask(
     client: &Client,
     key: &SigningKey,
-    command: &Pair,
-    profile: &Profile,
+    pairing: &mut Pairing<'_>,
 ) -> Result<Value, Failure> {
-    // Without scopes of its own, a profile that waits asks for what it asked for.
-    if command.scopes.is_empty()
-        && let Some(id) = &profile.request_id
+    if pairing.command.scopes.is_empty()
+        && let Some(found) = standing(client, key, pairing).await?
     {
-        return fetch(client, key, &format!("/v1/pairing-requests/{id}")).await;
+        return Ok(found);
+    }
+    let profile = &mut pairing.profile;
+    if !pairing.command.scopes.is_empty() {
+        profile.scopes.clone_from(&pairing.command.scopes);
     }
     let body = Body::Json(json!({
-        "role": command.role,
-        "scopes": command.scopes,
+        "role": profile.role,
+        "scopes": profile.scopes,
         "name": profile.name,
         "metadata": {"platform": std::env::consts::OS, "client": concat!("hardtack/", env!("CARGO_PKG_VERSION"))},
     }));
-    prove(client, key, &Method::POST, "/v1/pairing-requests", &body)
-        .await?
-        .success()
+    let answer = prove(client, key, &Method::POST, "/v1/pairing-requests", &body).await?;
+    answer.success().map_err(|failure| {
+        if profile.scopes.is_empty() {
+            let name = &pairing.name;
+            failure.with_next(format!(
+                "hardtack pair --profile {name} --scopes operator.read"
+            ))
+        } else {
+            failure
+        }
+    })
 }
 
-/// Asks until there is an answer; `None` if the request expired and is to be made again.
+/// The profile's request, if it still waits or led to a live grant.
+async fn standing(
+    client: &Client,
+    key: &SigningKey,
+    pairing: &mut Pairing<'_>,
+) -> Result<Option<Value>, Failure> {
+    let Some(id) = pairing.profile.request_id.clone() else {
+        return Ok(None);
+    };
+    let found = fetch(client, key, &format!("/v1/pairing-requests/{id}")).await;
+    match found {
+        Ok(request) => match text(&request, "status") {
+            "pending" | "approved" => Ok(Some(request)),
+            "rejected" => {
+                // Said once: the next `pair` asks again.
+                pairing.profile.request_id = None;
+                pairing.profile.save(&pairing.name)?;
+                Err(rejected(&request, &pairing.name))
+            }
+            // By another command with the same profile: not to be fought over.
+            "superseded" => Err(Failure::new(
+                Exit::WrongState,
+                "superseded",
+                "another ask of this device took this one's place",
+            )),
+            _ => Ok(None),
+        },
+        Err(failure) if failure.exit == Exit::WrongState => Ok(None),
+        Err(failure) if ["revoked", "retired", "unknown_grant"].contains(&failure.code()) => {
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn rejected(request: &Value, name: &str) -> Failure {
+    let reason = match text(request, "reason") {
+        "" => "the request was rejected".to_owned(),
+        reason => format!("the request was rejected: {reason}"),
+    };
+    Failure::new(Exit::Refused, "rejected", reason)
+        .with_next(format!("hardtack pair --profile {name}    # asks again"))
+}
+
+/// Asks until there is an answer; `None` if the request ended by itself and is to
+/// be made again.
 async fn wait_for(
     client: &Client,
     key: &SigningKey,
     asked: &Value,
+    pairing: &mut Pairing<'_>,
 ) -> Result<Option<Value>, Failure> {
-    let path = format!("/v1/pairing-requests/{}", text(asked, "id"));
     let interval = asked.get("interval").and_then(Value::as_u64);
     let interval = Duration::from_secs(interval.unwrap_or(INTERVAL));
     loop {
         tokio::time::sleep(interval).await;
-        let answer = match prove(client, key, &Method::GET, &path, &Body::None).await {
+        match standing(client, key, pairing).await {
+            Ok(Some(request)) if text(&request, "status") == "pending" => {}
             // A server that restarts is worth waiting for.
-            Err(failure) if failure.exit == Exit::Unreachable => continue,
-            answer => answer?,
-        };
-        // Forgotten after its end: as good as expired.
-        if answer.status == StatusCode::NOT_FOUND {
-            return Ok(None);
+            Err(failure) if failure.exit == Exit::Unreachable => {}
+            answered => return answered,
         }
-        match outcome(answer.success()?)? {
-            Outcome::Approved(answer) => return Ok(Some(answer)),
-            Outcome::Waiting => {}
-            Outcome::AskAgain => return Ok(None),
-        }
-    }
-}
-
-fn outcome(answer: Value) -> Result<Outcome, Failure> {
-    match text(&answer, "status") {
-        "pending" => Ok(Outcome::Waiting),
-        "approved" => Ok(Outcome::Approved(answer)),
-        "expired" => Ok(Outcome::AskAgain),
-        "rejected" => {
-            let reason = match text(&answer, "reason") {
-                "" => "the request was rejected".to_owned(),
-                reason => format!("the request was rejected: {reason}"),
-            };
-            Err(Failure::new(Exit::Refused, "rejected", reason))
-        }
-        other => Err(Failure::new(
-            Exit::WrongState,
-            "not_pending",
-            format!("the request is {other}"),
-        )
-        .with_next("hardtack pair")),
     }
 }
 
@@ -217,12 +250,8 @@ fn eprint_waiting() {
     }
 }
 
-fn finish(
-    context: &Context,
-    name: &str,
-    profile: &mut Profile,
-    approved: &Value,
-) -> Result<(), Failure> {
+fn finish(context: &Context, pairing: &mut Pairing<'_>, approved: &Value) -> Result<(), Failure> {
+    let Pairing { name, profile, .. } = pairing;
     let grant = text(approved, "grant");
     if grant.is_empty() {
         return Err(Failure::unexpected(

@@ -26,6 +26,8 @@ pub(super) struct Profile {
     pub(super) role: String,
     /// What it is called.
     pub(super) name: String,
+    /// The scopes it asked for last.
+    pub(super) scopes: Vec<String>,
     /// The pairing request that waits or led to the grant.
     pub(super) request_id: Option<String>,
     /// The sealed grant, once it is approved.
@@ -41,6 +43,7 @@ impl Profile {
             private_key: Zeroizing::new(hex::encode(key.to_bytes())),
             role: String::new(),
             name: String::new(),
+            scopes: Vec::new(),
             request_id: None,
             grant: None,
         }

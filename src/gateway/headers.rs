@@ -9,12 +9,11 @@ use http::header::{
 
 use crate::gateway::credential::DPOP;
 use crate::gateway::identity::{self, Identity};
-use crate::gateway::peer::{Peer, X_FORWARDED_FOR};
 use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::upgrade;
+use crate::web::peer::{Peer, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What concerns one connection only (RFC 9110 section 7.6.1), and trailers: a
 /// server that merges them into the head would take an identity from there.

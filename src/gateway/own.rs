@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::gateway::body::AnswerBody;
 use crate::gateway::decide::Asked;
-use crate::gateway::problem::{DPOP_ALGS, METADATA_PATH};
 use crate::gateway::refusal::Refusal;
+use crate::web::problem::{DPOP_ALGS, METADATA_PATH};
 
 /// A path that is the gateway's, whatever the policy says. None is proxied.
 #[derive(Clone, Debug)]

@@ -5,42 +5,12 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
-use serde::Serialize;
 
 use crate::gateway::body::AnswerBody;
 use crate::gateway::refusal::{Refusal, Refused};
 use crate::gateway::request_id::RequestId;
 use crate::gateway::way_out::{self, Site};
-
-/// The path of the metadata that challenges point to (RFC 9728).
-pub(crate) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
-
-/// The signature algorithms of proofs (RFC 9449).
-pub(crate) const DPOP_ALGS: [&str; 2] = ["EdDSA", "Ed25519"];
-
-/// The longest `error_description`, in bytes.
-const MAX_DESCRIPTION: usize = 300;
-
-/// A problem document (RFC 9457), its members in this order.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    code: &'a str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    required: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    held: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    missing: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    who: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    next: Vec<String>,
-}
+use crate::web::problem::{DPOP_ALGS, Document, METADATA_PATH, PROBLEM_JSON, quotable};
 
 /// The answer to a refused request.
 pub(crate) fn answer(refused: &Refused, site: Site<'_>, id: &RequestId) -> Response<AnswerBody> {
@@ -52,28 +22,26 @@ pub(crate) fn answer(refused: &Refused, site: Site<'_>, id: &RequestId) -> Respo
     // to nobody else.
     let caller = refused.caller.as_ref();
     let caller = caller.filter(|_| status == StatusCode::FORBIDDEN);
-    let problem = Problem {
-        r#type: format!("urn:hardtack:error:{}", why.code()),
-        title: why.title(),
-        status: status.as_u16(),
-        detail: &detail,
-        code: why.code(),
-        request_id: id.as_str(),
-        // One scope is asked for at a time, so what is required is what is missing.
-        missing: names.clone().unwrap_or_default(),
-        required: names.unwrap_or_default(),
-        held: caller.map(|caller| caller.held.to_strings()),
-        who: way_out::who(why),
-        next: way_out::next(refused, site),
-    };
-    let text = serde_json::to_vec(&problem).unwrap_or_default();
-    let mut response = Response::new(AnswerBody::whole(text));
+    let mut problem = Document::new(
+        status.as_u16(),
+        why.code(),
+        why.title(),
+        detail,
+        id.as_str().to_owned(),
+    );
+    // One scope is asked for at a time, so what is required is what is missing.
+    problem.missing = names.clone().unwrap_or_default();
+    problem.required = names.unwrap_or_default();
+    problem.held = caller.map(|caller| caller.held.to_strings());
+    problem.who = way_out::who(why);
+    problem.next = way_out::next(refused, site);
+    let mut response = Response::new(AnswerBody::whole(problem.to_bytes()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    let json = HeaderValue::from_static("application/problem+json");
+    let json = HeaderValue::from_static(PROBLEM_JSON);
     headers.insert(CONTENT_TYPE, json);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    add_challenges(headers, why, &detail, site.gateway);
+    add_challenges(headers, why, &problem.detail, site.gateway);
     let passes = matches!(
         why,
         Refusal::NotReady | Refusal::Token(Denial::RevocationsStale { .. })
@@ -132,17 +100,6 @@ fn add_challenges(headers: &mut HeaderMap, why: &Refusal, detail: &str, gateway:
             headers.append(WWW_AUTHENTICATE, value);
         }
     }
-}
-
-/// What may stand in an `error_description` (RFC 6750 section 3): printable
-/// ASCII without `"` and `\`.
-fn quotable(text: &str) -> String {
-    let safe = |c: char| match c {
-        '"' => '\'',
-        ' '..='~' if c != '\\' => c,
-        _ => '?',
-    };
-    text.chars().take(MAX_DESCRIPTION).map(safe).collect()
 }
 
 #[cfg(test)]
@@ -208,7 +165,6 @@ mod tests {
 
     #[test]
     fn what_came_from_outside_cannot_leave_its_quotes() {
-        assert_eq!(quotable("a\"b\\c\r\nX: y é`"), "a'b?c??X: y ?`");
         let all = challenges(Refusal::Proof(ProofError::Uri {
             made_for: "http://a\"b/\u{7f}\n".to_owned(),
             origin: "http://a.example".to_owned(),

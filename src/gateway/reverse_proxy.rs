@@ -15,13 +15,13 @@ use crate::gateway::headers::Outgoing;
 use crate::gateway::identity::Identity;
 use crate::gateway::log::{self, Line, Subject};
 use crate::gateway::own::{self, Own};
-use crate::gateway::peer::Peer;
 use crate::gateway::proxy::Proxy;
 use crate::gateway::refusal::{Refusal, Refused};
 use crate::gateway::request::Received;
 use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::upgrade::Open;
 use crate::gateway::{Gateway, problem};
+use crate::web::peer::Peer;
 
 /// How much of a body is read for nothing. Its sender may not listen before all
 /// is sent, and a connection that is closed too early takes the answer with it.

@@ -11,13 +11,22 @@ use crate::authority::bootstrap::Announcement;
 use crate::data_dir::{DataDir, write_private};
 use crate::server::ServeError;
 
-/// What the announcement of a first start tells besides the token.
+/// What is told besides the root token.
 #[derive(Clone, Copy, Debug)]
 pub struct Announced<'a> {
+    /// Why there is a new root token: `first start` or `root reset`.
+    pub occasion: &'static str,
     /// The data directory.
     pub data_dir: &'a DataDir,
     /// Where the token goes instead of standard output.
     pub root_token_file: Option<&'a Path>,
+    /// What is served, where a server starts.
+    pub serving: Option<Serving<'a>>,
+}
+
+/// What a server that starts serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving<'a> {
     /// The policy files.
     pub policies: &'a [PathBuf],
     /// The upstream.
@@ -32,8 +41,9 @@ pub fn announce(announcement: &Announcement, told: &Announced<'_>) -> Result<(),
     // Writing to a string does not fail.
     let mut line = |written: std::fmt::Arguments<'_>| text.write_fmt(written).unwrap_or(());
     line(format_args!(
-        "hardtack {} · first start · data in {}\n\n",
+        "hardtack {} · {} · data in {}\n\n",
         env!("CARGO_PKG_VERSION"),
+        told.occasion,
         told.data_dir.shown()
     ));
     if let Some(file) = told.root_token_file {
@@ -57,22 +67,20 @@ pub fn announce(announcement: &Announcement, told: &Announced<'_>) -> Result<(),
         "\n  Local device {}  scopes *     `hardtack devices list` works here with nothing set\n",
         announcement.local_device.device.short()
     ));
-    let policies: Vec<_> = told
-        .policies
-        .iter()
-        .map(|p| p.display().to_string())
-        .collect();
-    let policy = if policies.is_empty() {
-        "built-in (policies/gateway.datalog)".to_owned()
-    } else {
-        policies.join(", ")
-    };
-    let upstream = told
-        .upstream
-        .unwrap_or("none: allowed requests answer 503, /.hardtack/whoami works");
-    line(format_args!(
-        "  Policy  {policy}     Upstream  {upstream}\n"
-    ));
+    if let Some(serving) = told.serving {
+        let files = serving.policies.iter().map(|p| p.display().to_string());
+        let files: Vec<_> = files.collect();
+        let policy = if files.is_empty() {
+            "built-in (policies/gateway.datalog)".to_owned()
+        } else {
+            files.join(", ")
+        };
+        let none = "none: allowed requests answer 503, /.hardtack/whoami works";
+        let upstream = serving.upstream.unwrap_or(none);
+        line(format_args!(
+            "  Policy  {policy}     Upstream  {upstream}\n"
+        ));
+    }
     print(&text).map_err(|error| ServeError::Announce {
         to: "standard output".to_owned(),
         error,

@@ -9,7 +9,7 @@ use hardtack::domain::audit::Actor;
 use hardtack_token::{AuthorityId, Grant, GrantId, RootToken, ScopeSet, Subject, TokenText};
 use rand::SeedableRng;
 
-use super::support::{ADDRESS, Approver, ISSUER, Paired, World, code, scoped};
+use super::support::{Approver, FROM, ISSUER, Paired, World, code, scoped};
 use crate::device::Device;
 
 #[tokio::test]
@@ -307,7 +307,7 @@ async fn approve_as_bearer(
         },
         credential: Credential::Bearer(token.clone()),
         proof: None,
-        address: ADDRESS,
+        from: FROM,
     };
     world
         .authority

@@ -1,11 +1,12 @@
 //! Exchanging: both proofs, narrowing, audiences, the root token.
 
+use hardtack::authority::caller::From;
 use hardtack::authority::exchange::{Issued, Proofs, SubjectToken, Wanted};
 use hardtack::authority::{Error, MAX_SESSION};
 use hardtack_token::{Caveat, Profile, TokenText, Untrusted, attenuate};
 use rand::SeedableRng;
 
-use super::support::{ADDRESS, GATEWAY, ISSUER, Paired, World, code, token_target, url};
+use super::support::{FROM, GATEWAY, ISSUER, Paired, World, code, token_target, url};
 use crate::device::Device;
 
 #[tokio::test]
@@ -130,7 +131,7 @@ async fn the_root_token_gives_a_short_session_with_the_scopes_that_are_named() {
         let proofs = no_proofs();
         world
             .authority
-            .exchange(&subject, wanted, proofs, ADDRESS)
+            .exchange(&subject, wanted, proofs, FROM)
             .await
     };
     assert_eq!(
@@ -145,6 +146,25 @@ async fn the_root_token_gives_a_short_session_with_the_scopes_that_are_named() {
     );
     world.advance(60).await;
     assert_eq!(world.decide(&issued.token, "operator.read"), "expired");
+}
+
+#[tokio::test]
+async fn a_root_token_that_others_could_read_is_taken_with_a_warning() {
+    let world = World::new().await;
+    let subject = SubjectToken::Root(world.root.clone());
+    let wanted = wanted("operator.read", None, Some(60));
+    for exposed in [false, true] {
+        let from = From { exposed, ..FROM };
+        let issued = world
+            .authority
+            .exchange(&subject, &wanted, no_proofs(), from)
+            .await
+            .unwrap();
+        assert_eq!(issued.warning.is_some(), exposed);
+        let log = world.audit_log().await;
+        let told = format!("\"root_token_exposed\":{exposed}");
+        assert!(log.last().unwrap().detail.contains(&told));
+    }
 }
 
 #[tokio::test]
@@ -284,7 +304,7 @@ async fn exchange(
     let wanted = Wanted::default();
     world
         .authority
-        .exchange(&subject, &wanted, proofs, ADDRESS)
+        .exchange(&subject, &wanted, proofs, FROM)
         .await
 }
 
@@ -304,7 +324,7 @@ async fn narrow(world: &World, access: &TokenText, wanted: &Wanted) -> Result<Is
     let proofs = no_proofs();
     world
         .authority
-        .exchange(&subject, wanted, proofs, ADDRESS)
+        .exchange(&subject, wanted, proofs, FROM)
         .await
 }
 

@@ -11,7 +11,7 @@ use hardtack::domain::audit::AuditRecord;
 use hardtack::store::Store;
 use hardtack_token::{Clock, ManualClock, TokenText};
 
-use super::support::{ADDRESS, START, World, code, new_database, new_store, secrets, token_target};
+use super::support::{FROM, START, World, code, new_database, new_store, secrets, token_target};
 
 struct Host {
     store: Store,
@@ -289,6 +289,6 @@ async fn by_root(world: &World, root: &TokenText) -> Result<(), Error> {
         assertion: None,
     };
     let subject = SubjectToken::Root(root.clone());
-    let done = world.authority.exchange(&subject, &wanted, proofs, ADDRESS);
+    let done = world.authority.exchange(&subject, &wanted, proofs, FROM);
     done.await.map(drop)
 }

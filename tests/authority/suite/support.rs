@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use hardtack::authority::approve::{Approval, Narrowing};
 use hardtack::authority::bootstrap::Bootstrap;
-use hardtack::authority::caller::{Call, Credential};
+use hardtack::authority::caller::{Call, Credential, From};
 use hardtack::authority::end::Ending;
 use hardtack::authority::entropy::Entropy;
 use hardtack::authority::exchange::{Issued, Proofs, SubjectToken, Wanted};
@@ -26,7 +26,10 @@ use crate::device::Device;
 pub(crate) const START: Timestamp = Timestamp::from_unix(1_796_083_200);
 pub(crate) const ISSUER: &str = "http://127.0.0.1:7420";
 pub(crate) const GATEWAY: &str = "http://127.0.0.1:7421";
-pub(crate) const ADDRESS: &str = "192.0.2.1";
+pub(crate) const FROM: From<'static> = From {
+    address: "192.0.2.1",
+    exposed: false,
+};
 const SECRET: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
 /// An authority, its root token and its local device.
@@ -156,7 +159,7 @@ impl World {
             metadata: Metadata::default(),
         };
         self.authority
-            .request_pairing(Some(&proof), target, ask, ADDRESS)
+            .request_pairing(Some(&proof), target, ask, FROM.address)
             .await
     }
 
@@ -177,7 +180,7 @@ impl World {
                     target,
                     credential: Credential::Bearer(self.root.clone()),
                     proof: None,
-                    address: ADDRESS,
+                    from: FROM,
                 };
                 self.authority.approve(&call, id, narrowing).await
             }
@@ -230,7 +233,7 @@ impl World {
             assertion: Some(&assertion),
         };
         self.authority
-            .exchange(&subject, wanted, proofs, ADDRESS)
+            .exchange(&subject, wanted, proofs, FROM)
             .await
     }
 
@@ -318,7 +321,7 @@ impl Paired {
             target,
             credential: Credential::Dpop(self.grant.clone()),
             proof: Some(proof),
-            address: ADDRESS,
+            from: FROM,
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
+
+/// The header by which proxies say how the client reached them.
+pub(crate) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The header by which proxies name the clients before them.
 pub(crate) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -45,6 +48,14 @@ impl Peer {
         }
         client
     }
+
+    /// Whether the request came over plain HTTP from another host: what it
+    /// carried could have been read on the way.
+    pub(crate) fn is_exposed(self, headers: &HeaderMap, proxies: &[IpNet]) -> bool {
+        let proto = headers.get(&X_FORWARDED_PROTO).map(HeaderValue::as_bytes);
+        let over_tls = self.trusted && proto == Some(b"https");
+        !over_tls && !self.client(headers, proxies).is_loopback()
+    }
 }
 
 fn is_proxy(address: IpAddr, proxies: &[IpNet]) -> bool {
@@ -78,5 +89,18 @@ mod tests {
         ] {
             assert_eq!(client(peer, forwarded), expected, "{peer} {forwarded:?}");
         }
+    }
+
+    #[test]
+    fn plain_http_from_another_host_is_exposed() {
+        let proxies = ["10.0.0.0/8".parse().unwrap()];
+        let exposed = |peer: &str, proto: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(&X_FORWARDED_PROTO, proto.parse().unwrap());
+            Peer::new(peer.parse().unwrap(), &proxies).is_exposed(&headers, &proxies)
+        };
+        assert!(!exposed("127.0.0.1", "http") && !exposed("::1", "http"));
+        assert!(exposed("192.0.2.1", "http") && exposed("192.0.2.1", "https"));
+        assert!(exposed("10.0.0.1", "http") && !exposed("10.0.0.1", "https"));
     }
 }
