@@ -19,6 +19,7 @@ pub mod maintenance;
 pub mod pairing;
 pub mod proof;
 pub mod query;
+pub mod rotate;
 pub mod secrets;
 
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use crate::store::{LiveGrant, NewEnd, Store, Tx};
 use entropy::Entropy;
 pub use error::Error;
 use keys::Keys;
-use secrets::Secrets;
+use secrets::{SecretSource, Secrets};
 
 /// The role that a device asks for where it names none.
 pub const OPERATOR: &str = "operator";
@@ -73,7 +74,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Authority {
     store: Store,
-    secrets: Secrets,
+    secrets: ArcSwap<Secrets>,
+    secret_source: SecretSource,
     settings: Settings,
     instance_id: InstanceId,
     keys: ArcSwap<Keys>,
@@ -90,6 +92,8 @@ pub struct Parts {
     pub store: Store,
     /// The online secret.
     pub secrets: Secrets,
+    /// Where it came from, to be read again when it was rotated.
+    pub secret_source: SecretSource,
     /// What the operator set.
     pub settings: Settings,
     /// The policy in force; the gateway shares it.
@@ -118,7 +122,8 @@ impl Authority {
             verifier: Arc::new(Verifier::new(keys.ring(), revocations, parts.token_cache)),
             keys: ArcSwap::new(keys),
             store: parts.store,
-            secrets: parts.secrets,
+            secrets: ArcSwap::from_pointee(parts.secrets),
+            secret_source: parts.secret_source,
             settings: parts.settings,
             policy: parts.policy,
             clock: parts.clock,
@@ -156,6 +161,11 @@ impl Authority {
     #[must_use]
     pub fn keys(&self) -> Arc<Keys> {
         self.keys.load_full()
+    }
+
+    /// The online secret in force.
+    fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.load_full()
     }
 
     /// The store, for readiness checks.
@@ -239,12 +249,15 @@ impl Authority {
 
     /// The open chain of a stored grant.
     fn open_chain(&self, grant: &LiveGrant) -> Result<Chain, Error> {
-        let bytes = self.secrets.open_chain(grant.record.id, &grant.chain)?;
+        let id = grant.record.id.uuid();
+        let bytes = self.secrets().open_chain(id, &grant.chain)?;
         Ok(Chain::from_stored(bytes))
     }
 
     fn seal_chain(&self, id: GrantId, chain: &Chain, rng: &mut StdRng) -> Result<Vec<u8>, Error> {
-        Ok(self.secrets.seal_chain(id, chain.to_stored(), rng)?)
+        Ok(self
+            .secrets()
+            .seal_chain(id.uuid(), chain.to_stored(), rng)?)
     }
 
     /// A catalog that is not the one of the last start changes what grants

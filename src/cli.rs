@@ -10,6 +10,7 @@ mod failure;
 mod init;
 mod inspect;
 mod jwt;
+mod keys;
 mod narrow;
 mod output;
 mod pair;
@@ -84,6 +85,9 @@ enum Command {
     /// Recover the root of authority
     #[command(subcommand)]
     Root(root::Root),
+    /// List and rotate keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Check and test policy files
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -130,6 +134,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Devices(command) => devices::run(&command, &context).await,
         Command::Token(command) => token::run(&command, &context).await,
         Command::Root(command) => root::run(&command, &context).await,
+        Command::Keys(command) => keys::run(&command, &context).await,
         Command::Policy(command) => policy::run(&command, &context),
     }
 }
@@ -145,6 +150,7 @@ impl Command {
             | Self::Devices(_)
             | Self::Token(_)
             | Self::Root(_)
+            | Self::Keys(_)
             | Self::Policy(_) => tokio::runtime::Builder::new_current_thread(),
         };
         builder.enable_all().build()

@@ -78,7 +78,7 @@ pub struct ServeConfig {
 }
 
 /// Where the online secret comes from, if not from `secret.key` in the data directory.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct SecretConfig {
     /// File with the online secret, if not secret.key in the data directory
     #[arg(long, env = "HARDTACK_SECRET_KEY_FILE")]

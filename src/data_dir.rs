@@ -15,6 +15,7 @@ use crate::config::{SecretConfig, credentials_dir};
 
 /// The name of the secret in the data directory, and as a systemd credential.
 const SECRET: &str = "secret.key";
+const NEXT_SECRET: &str = "secret.key.next";
 const CREDENTIAL: &str = "hardtack-secret";
 const SERVER: &str = "server.json";
 const LOCK: &str = "hardtack.lock";
@@ -138,19 +139,14 @@ impl DataDir {
         })
     }
 
-    /// The online secret from where the settings say. For a new database a new
-    /// `secret.key` is made if they say nothing; never beside an old one, which
-    /// it could not open.
+    /// The online secret for a new database, from where the settings say; a new
+    /// `secret.key` if they say nothing and there is none yet.
     pub fn secret_or_new(
         &self,
         config: &SecretConfig,
-        new_database: bool,
         rng: &mut dyn RngCore,
     ) -> Result<Secrets, DataDirError> {
         match self.secret(config) {
-            Err(DataDirError::NoSecret(path)) if !new_database => {
-                return Err(DataDirError::SecretGone(path));
-            }
             // A file that was named is the operator's to make.
             Err(DataDirError::NoSecret(_)) if config.secret_key_file.is_none() => {}
             other => return other,
@@ -165,6 +161,49 @@ impl DataDir {
             }
             other => other,
         }
+    }
+
+    /// The online secret with a check value: the present one or, when a rotation
+    /// was cut off before its last step, the next one, which then takes its place.
+    pub fn secret_of(&self, config: &SecretConfig, check: &[u8]) -> Result<Secrets, DataDirError> {
+        let present = match self.secret(config) {
+            // Never a new one beside a database that it could not open.
+            Err(DataDirError::NoSecret(path)) => return Err(DataDirError::SecretGone(path)),
+            read => read?,
+        };
+        if present.check() == check {
+            return Ok(present);
+        }
+        let next = SecretConfig {
+            secret_key_file: Some(self.0.join(NEXT_SECRET)),
+            secret_key_command: None,
+        };
+        match self.secret(&next) {
+            Ok(next) if next.check() == check => {
+                self.finish_rotation()?;
+                Ok(next)
+            }
+            // It does not fit, as whoever asked will see.
+            Ok(_) | Err(_) => Ok(present),
+        }
+    }
+
+    /// Writes the secret that a rotation will put in force.
+    pub fn prepare_rotation(&self, text: &str) -> Result<(), DataDirError> {
+        self.write_whole(NEXT_SECRET, text)
+    }
+
+    /// Puts the next secret in the place of the present one.
+    pub fn finish_rotation(&self) -> Result<(), DataDirError> {
+        let (from, to) = (self.0.join(NEXT_SECRET), self.0.join(SECRET));
+        fs::rename(from, to)
+            .and_then(|()| self.sync())
+            .map_err(|e| self.failed(SECRET, e))
+    }
+
+    /// Brings the names in the directory down to the disk.
+    fn sync(&self) -> std::io::Result<()> {
+        File::open(&self.0)?.sync_all()
     }
 
     /// The online secret from where the settings say: a file, a command, a
@@ -212,6 +251,7 @@ impl DataDir {
         fs::remove_file(&next).ok();
         write_private(&next, text)
             .and_then(|()| fs::rename(&next, self.0.join(name)))
+            .and_then(|()| self.sync())
             .map_err(|e| self.failed(name, e))
     }
 
@@ -289,14 +329,35 @@ mod tests {
         ));
         let mut rng = StdRng::seed_from_u64(1);
         assert!(matches!(
-            data.secret_or_new(&config, false, &mut rng),
+            data.secret_of(&config, &[0; 16]),
             Err(DataDirError::SecretGone(_))
         ));
-        let first = data.secret_or_new(&config, true, &mut rng).unwrap();
-        let again = data.secret_or_new(&config, true, &mut rng).unwrap();
+        let first = data.secret_or_new(&config, &mut rng).unwrap();
+        let again = data.secret_or_new(&config, &mut rng).unwrap();
         assert_eq!(first.check(), again.check());
         let mode = fs::metadata(data.path().join(SECRET)).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_rotation_that_was_cut_off_is_finished_by_whoever_needs_the_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::new(dir.path().to_owned());
+        let config = SecretConfig::default();
+        let mut rng = StdRng::seed_from_u64(1);
+        let old = data.secret_or_new(&config, &mut rng).unwrap();
+        data.prepare_rotation(&"cd".repeat(32)).unwrap();
+        // The database is still under the old one, then under the new one.
+        assert_eq!(
+            data.secret_of(&config, old.check()).unwrap().check(),
+            old.check()
+        );
+        let new = Secrets::from_text(&"cd".repeat(32)).unwrap();
+        assert_eq!(
+            data.secret_of(&config, new.check()).unwrap().check(),
+            new.check()
+        );
+        assert_eq!(data.secret(&config).unwrap().check(), new.check());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::api::{self, Api};
 use crate::authority::bootstrap::Bootstrap;
 use crate::authority::entropy::Entropy;
-use crate::authority::secrets::Secrets;
+use crate::authority::secrets::{SecretSource, Secrets};
 use crate::authority::{Authority, Error, Parts, Settings};
 use crate::config::{SecretConfig, ServeConfig, in_container};
 use crate::data_dir::{DataDir, DataDirError, ServerFile};
@@ -130,6 +130,7 @@ pub async fn serve(
         Authority::open(Parts {
             store: store.clone(),
             secrets,
+            secret_source: secret_source(&data_dir, &config),
             settings: settings.clone(),
             policy: Arc::clone(&policy),
             clock: Arc::clone(&clock),
@@ -197,9 +198,21 @@ pub async fn open_host(
 ) -> Result<(Store, Secrets), ServeError> {
     data_dir.prepare()?;
     let store = Store::open(url).await?;
-    let is_new = store.read().await?.install().await?.is_none();
-    let secrets = data_dir.secret_or_new(secret, is_new, &mut entropy.rng())?;
+    let install = store.read().await?.install().await?;
+    let secrets = match install {
+        None => data_dir.secret_or_new(secret, &mut entropy.rng())?,
+        Some(install) => data_dir.secret_of(secret, &install.key_check)?,
+    };
     Ok((store, secrets))
+}
+
+/// Where a running node reads its secret again after a rotation.
+fn secret_source(data_dir: &DataDir, config: &ServeConfig) -> SecretSource {
+    let (data_dir, secret) = (data_dir.clone(), config.secret.clone());
+    SecretSource::new(move |check| {
+        let read = data_dir.secret_of(&secret, check);
+        read.map_err(|error| error.to_string())
+    })
 }
 
 /// Reads and compiles the policy files.

@@ -5,6 +5,7 @@
 //! dropped without [`Tx::commit`] changes nothing.
 
 mod audit;
+mod chains;
 mod error;
 mod grants;
 mod install;
@@ -18,6 +19,7 @@ mod sessions;
 
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
+pub use chains::{ChainsOf, StoredChain};
 pub use error::StoreError;
 pub use grants::{GrantFilter, LiveGrant, NewGrant};
 pub use install::{Install, NewInstall};

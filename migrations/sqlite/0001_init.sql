@@ -57,6 +57,13 @@ CREATE INDEX pairing_request_status ON pairing_request (status, expires_at);
 CREATE INDEX pairing_request_grant ON pairing_request (grant_id) WHERE grant_id IS NOT NULL;
 CREATE INDEX pairing_request_code ON pairing_request (user_code);
 
+-- Authority blocks that were minted with the root key, open and under the data key:
+-- a grant on one can be given a sibling without the root key.
+CREATE TABLE authority_block (
+    id     BLOB PRIMARY KEY,
+    chain  BLOB NOT NULL
+) STRICT;
+
 -- Grants. `chain` is the open chain under the data key, bound to the grant's id.
 CREATE TABLE grant_ (
     id            BLOB    PRIMARY KEY,

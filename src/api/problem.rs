@@ -187,6 +187,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
             "store_unavailable",
             "The database cannot be written",
         ),
+        Error::WrongSecret => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
         Error::Store(
             StoreError::Database(_)
             | StoreError::Corrupt { .. }
@@ -195,7 +196,6 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
             | StoreError::Url(_)
             | StoreError::File { .. },
         )
-        | Error::WrongSecret
         | Error::AlreadyInitialised
         | Error::NotInitialised
         | Error::Secret(_)

@@ -79,7 +79,10 @@ impl Authority {
             scopes,
             not_after: narrowing.expires_in.map(|s| self.now().plus(s)),
         };
-        let chain = self.child_chain(&caller, root.as_ref(), &grant, &mut rng)?;
+        let chain = match &root {
+            Some(root) => self.root_chain(&mut tx, root, &grant, &mut rng).await?,
+            None => self.child_chain(&caller, &grant, &mut rng)?,
+        };
         let profile = chain.profile()?;
         let ancestors: Vec<GrantId> = profile.grants().map(|g| g.id).collect();
 
@@ -183,33 +186,44 @@ impl Authority {
         })))
     }
 
-    /// The caller's stored chain, or a fresh authority block, with the grant on top.
+    /// The caller's stored chain with the grant on top.
     fn child_chain(
         &self,
         caller: &Caller,
-        root: Option<&RootKey>,
         grant: &Grant,
         rng: &mut StdRng,
     ) -> Result<Chain, Error> {
-        let keys = self.keys();
-        let attestation = &keys.attestation;
-        match (&caller.kind, root) {
-            (CallerKind::Grant(parent), _) => {
-                Ok(parent.chain.append_grant(grant, attestation, rng)?)
+        match &caller.kind {
+            CallerKind::Grant(parent) => {
+                let keys = self.keys();
+                Ok(parent.chain.append_grant(grant, &keys.attestation, rng)?)
             }
-            (CallerKind::Root(_), Some(root)) => {
-                let id = AuthorityId::from_uuid(self.new_uuid(rng));
-                let fresh = root.mint_authority(id, &grant.scopes, rng)?;
-                Ok(fresh.append_grant(grant, attestation, rng)?)
-            }
-            (CallerKind::Root(_), None) | (CallerKind::Session(..), _) => {
+            CallerKind::Root(_) | CallerKind::Session(..) => {
                 Err(Error::GrantRequired { request: None })
             }
         }
     }
 
+    /// A fresh authority block with the grant on top. The block is kept, so that
+    /// the grant can be given a sibling without the root key.
+    async fn root_chain(
+        &self,
+        tx: &mut Tx,
+        root: &RootKey,
+        grant: &Grant,
+        rng: &mut StdRng,
+    ) -> Result<Chain, Error> {
+        let id = AuthorityId::from_uuid(self.new_uuid(rng));
+        let block = root.mint_authority(id, &grant.scopes, rng)?;
+        let kept = self
+            .secrets()
+            .seal_chain(id.uuid(), block.to_stored(), rng)?;
+        tx.insert_authority_block(id, &kept).await?;
+        Ok(block.append_grant(grant, &self.keys().attestation, rng)?)
+    }
+
     pub(crate) fn local_device(&self) -> DeviceId {
-        DeviceId::of(&self.secrets.local_device().verifying_key())
+        DeviceId::of(&self.secrets().local_device().verifying_key())
     }
 }
 

@@ -164,7 +164,7 @@ impl Bootstrap<'_> {
         if revoke_all {
             revoked = tx.count_live_devices().await?;
             for grant in tx.revoke_all_grants().await? {
-                end(tx, grant, End::Revoked, now).await?;
+                end_grant(tx, grant, End::Revoked, now).await?;
             }
         }
         let local = tx.local_grant().await?;
@@ -233,11 +233,14 @@ impl Bootstrap<'_> {
             not_after: None,
         };
         let authority = AuthorityId::from_uuid(new_uuid(&**self.clock, rng));
-        let chain = root
-            .mint_authority(authority, &grant.scopes, rng)?
-            .append_grant(&grant, attestation, rng)?;
+        let block = root.mint_authority(authority, &grant.scopes, rng)?;
+        let chain = block.append_grant(&grant, attestation, rng)?;
+        let kept = self
+            .secrets
+            .seal_chain(authority.uuid(), block.to_stored(), rng)?;
+        tx.insert_authority_block(authority, &kept).await?;
         for retired in tx.retire_grants(device, Some(&grant.role)).await? {
-            end(tx, retired, End::Retired, now).await?;
+            end_grant(tx, retired, End::Retired, now).await?;
         }
         tx.insert_grant(&NewGrant {
             id: grant.id,
@@ -260,14 +263,14 @@ impl Bootstrap<'_> {
     }
 
     fn seal_chain(&self, id: GrantId, chain: &Chain, rng: &mut StdRng) -> Result<Vec<u8>, Error> {
-        Ok(self.secrets.seal_chain(id, chain.to_stored(), rng)?)
+        Ok(self.secrets.seal_chain(id.uuid(), chain.to_stored(), rng)?)
     }
 
     fn local_device_id(&self) -> DeviceId {
         DeviceId::of(&self.secrets.local_device().verifying_key())
     }
 
-    async fn audit(
+    pub(crate) async fn audit(
         &self,
         tx: &mut Tx,
         action: &'static str,
@@ -305,7 +308,12 @@ impl Made {
     }
 }
 
-async fn end(tx: &mut Tx, grant: GrantId, end: End, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn end_grant(
+    tx: &mut Tx,
+    grant: GrantId,
+    end: End,
+    now: Timestamp,
+) -> Result<(), Error> {
     let ended = Ended {
         id: grant.uuid(),
         end,

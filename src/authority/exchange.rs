@@ -171,7 +171,7 @@ impl Authority {
         device: DeviceId,
     ) -> Result<Option<hardtack_token::PublicKey>, Error> {
         if device == self.local_device() {
-            let key = self.secrets.local_device().verifying_key();
+            let key = self.secrets().local_device().verifying_key();
             return Ok(Some(hardtack_token::PublicKey::from_bytes(key.as_bytes())?));
         }
         let SubjectToken::Grant(token) = subject else {

@@ -1,11 +1,12 @@
 //! How a node learns of revocations, retirements and changed keys: it reads the
 //! feed of the store, and denies when it could not for some seconds.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::authority::keys::Keys;
 use crate::authority::{Authority, Error};
-use crate::store::Tx;
+use crate::store::{Install, Tx};
 
 /// How often a node reads the feed.
 pub const POLL: std::time::Duration = std::time::Duration::from_millis(500);
@@ -47,30 +48,41 @@ impl Authority {
             self.verifier.revocations().add(&ended);
         }
         position.0.store(install.feed_seq, Ordering::Release);
-        self.take_changed_keys(&mut tx, install.keys_version)
-            .await?;
+        self.take_changes(&mut tx, &install).await?;
         self.verifier.revocations().confirm(now);
         Ok(())
     }
 
-    /// Starts a transaction that writes, with the keys of this very moment:
-    /// after `root reset` the new root token and the local device work at once.
+    /// Starts a transaction that writes, with the keys and the secret of this
+    /// very moment: after `root reset` the new root token and the local device
+    /// work at once, and after a rotation of the secret nothing is refused.
     pub(crate) async fn write(&self) -> Result<Tx, Error> {
         let mut tx = self.store.write().await?;
         let install = tx.install().await?.ok_or(Error::NotInitialised)?;
-        self.take_changed_keys(&mut tx, install.keys_version)
-            .await?;
+        self.take_changes(&mut tx, &install).await?;
         Ok(tx)
     }
 
-    /// Puts the store's keys in force here, if they are newer than at the last look:
-    /// what another transaction has seen meanwhile is not taken back.
-    async fn take_changed_keys(&self, tx: &mut Tx, version: i64) -> Result<(), Error> {
-        if version > self.keys().version {
-            let keys = Keys::load(tx, &self.secrets).await?;
-            self.verifier.set_keys(keys.ring());
-            self.keys.store(keys);
+    /// Puts a rotated secret and changed keys in force here, if they are newer
+    /// than at the last look: what another transaction has seen is not taken back.
+    async fn take_changes(&self, tx: &mut Tx, install: &Install) -> Result<(), Error> {
+        if install.keys_version <= self.keys().version {
+            return Ok(());
         }
+        if install.key_check != self.secrets().check() {
+            let read = self.secret_source.read(&install.key_check);
+            let secrets = read.map_err(|why| {
+                tracing::error!(
+                    why,
+                    "the online secret was rotated and the new one is not here"
+                );
+                Error::WrongSecret
+            })?;
+            self.secrets.store(Arc::new(secrets));
+        }
+        let keys = Keys::load(tx, &self.secrets()).await?;
+        self.verifier.set_keys(keys.ring());
+        self.keys.store(keys);
         Ok(())
     }
 }

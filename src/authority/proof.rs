@@ -142,7 +142,7 @@ impl Authority {
     }
 
     fn nonce_of(&self, period: u64) -> Result<String, Error> {
-        Ok(URL_SAFE_NO_PAD.encode(self.secrets.nonce(period)?))
+        Ok(URL_SAFE_NO_PAD.encode(self.secrets().nonce(period)?))
     }
 
     /// Whether a URL's origin is one under which clients reach the API. A

@@ -10,15 +10,40 @@ use std::fmt;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use ed25519_dalek::SigningKey;
-use hardtack_token::{GrantId, PublicKey, RootKey, RootKeyId, RootToken};
+use hardtack_token::{PublicKey, RootKey, RootKeyId, RootToken};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use rand::RngCore;
 use sha2::Sha256;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// A 32-byte symmetric key, wiped when dropped.
 type Key = Zeroizing<[u8; 32]>;
+
+/// Reads the online secret from where it came from: a file, a credential, a command.
+pub struct SecretSource(Box<ReadSecret>);
+
+/// Reads the secret of a check value; the text of an error says where and why.
+type ReadSecret = dyn Fn(&[u8]) -> Result<Secrets, String> + Send + Sync;
+
+impl SecretSource {
+    /// Wraps what reads it. The text of an error says where and why, and no more.
+    pub fn new(read: impl Fn(&[u8]) -> Result<Secrets, String> + Send + Sync + 'static) -> Self {
+        Self(Box::new(read))
+    }
+
+    /// Reads the secret with this check value.
+    pub fn read(&self, check: &[u8]) -> Result<Secrets, String> {
+        (self.0)(check)
+    }
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretSource")
+    }
+}
 
 /// Why a secret cannot be used. Nothing here says anything about its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,23 +115,20 @@ impl Secrets {
         &self.local_device
     }
 
-    /// Encrypts an open chain for the store, bound to its grant.
+    /// Encrypts an open chain for the store, bound to the id of its grant or,
+    /// for a bare authority block, of that block.
     pub fn seal_chain(
         &self,
-        grant: GrantId,
+        id: Uuid,
         chain: &[u8],
         rng: &mut dyn RngCore,
     ) -> Result<Vec<u8>, SecretError> {
-        seal(&self.data, grant.uuid().as_bytes(), chain, rng)
+        seal(&self.data, id.as_bytes(), chain, rng)
     }
 
     /// Decrypts an open chain from the store.
-    pub fn open_chain(
-        &self,
-        grant: GrantId,
-        sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        open(&self.data, grant.uuid().as_bytes(), sealed)
+    pub fn open_chain(&self, id: Uuid, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        open(&self.data, id.as_bytes(), sealed)
     }
 
     /// Wraps an attestation key for the store, bound to its public key.
@@ -264,8 +286,8 @@ mod tests {
         Secrets::from_text(&Secrets::generate(&mut rng())).unwrap()
     }
 
-    fn grant(n: u128) -> GrantId {
-        GrantId::from_uuid(uuid::Uuid::from_u128(n))
+    fn grant(n: u128) -> Uuid {
+        Uuid::from_u128(n)
     }
 
     #[test]

@@ -354,7 +354,7 @@ fn cells(value: &Value, names: &[&str]) -> Vec<String> {
     names.iter().map(|n| text(value, n).to_owned()).collect()
 }
 
-fn agree(yes: bool, question: &str) -> Result<(), Failure> {
+pub(super) fn agree(yes: bool, question: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }

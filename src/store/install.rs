@@ -51,6 +51,7 @@ struct Row {
 const SELECT: &str = "SELECT instance_id, key_check, announced, keys_version, keys_mac, feed_seq, catalog FROM install WHERE id = 1";
 const INSERT: &str = "INSERT INTO install (id, instance_id, key_check, announced, keys_version, keys_mac, feed_seq, audit_seq, audit_hash, catalog, created_at) VALUES (1, $1, $2, FALSE, 0, $3, 0, 0, $3, '', $4)";
 const ANNOUNCED: &str = "UPDATE install SET announced = $1 WHERE id = 1";
+const KEY_CHECK: &str = "UPDATE install SET key_check = $1 WHERE id = 1";
 const CATALOG: &str = "UPDATE install SET catalog = $1 WHERE id = 1";
 const KEYS_CHANGED: &str = "UPDATE install SET keys_version = $1, keys_mac = $2 WHERE id = 1";
 
@@ -83,6 +84,12 @@ impl Tx {
     /// Notes whether the present root token was shown.
     pub async fn set_announced(&mut self, announced: bool) -> Result<(), StoreError> {
         on!(self, c => sqlx::query(ANNOUNCED).bind(announced).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Notes the value by which the right `secret.key` is known.
+    pub async fn set_key_check(&mut self, check: &[u8]) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(KEY_CHECK).bind(check).execute(c).await.map(drop))?;
         Ok(())
     }
 

@@ -50,7 +50,18 @@ const ATTESTATION_KEYS: &str =
     "SELECT id, public_key, wrapped AS secret, state FROM attestation_key ORDER BY id";
 const INSERT_ATTESTATION: &str = "INSERT INTO attestation_key (id, public_key, wrapped, state, created_at) VALUES ($1, $2, $3, $4, $5)";
 
+const SET_WRAPPED: &str = "UPDATE attestation_key SET wrapped = $1 WHERE id = $2";
+
 impl Tx {
+    /// Replaces the wrapping of an attestation key.
+    pub async fn set_wrapped_key(&mut self, key: &AttestationKeyRow) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(SET_WRAPPED)
+            .bind(&key.wrapped)
+            .bind(key.id)
+            .execute(c).await.map(drop))?;
+        Ok(())
+    }
+
     /// All root keys, oldest first.
     pub async fn root_keys(&mut self) -> Result<Vec<RootKeyRow>, StoreError> {
         const TABLE: &str = "root_key";

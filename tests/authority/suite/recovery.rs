@@ -11,7 +11,11 @@ use hardtack::domain::audit::AuditRecord;
 use hardtack::store::Store;
 use hardtack_token::{Clock, ManualClock, TokenText};
 
-use super::support::{FROM, START, World, code, new_database, new_store, secrets, token_target};
+use crate::device::Device;
+
+use super::support::{
+    FROM, Paired, START, World, code, new_database, new_store, next_secrets, secrets, token_target,
+};
 
 struct Host {
     store: Store,
@@ -190,6 +194,50 @@ async fn a_local_device_that_was_ended_is_paired_again_by_a_reset() {
     }
 }
 
+#[tokio::test]
+async fn a_rotated_secret_changes_nothing_for_devices_and_moves_the_local_one() {
+    let mut world = World::new().await;
+    let paired = world.pair(1, "operator.admin").await;
+    let token = world
+        .exchange(&paired, &Wanted::default())
+        .await
+        .unwrap()
+        .token;
+    let old_local = world.local.clone();
+    rotate(&world, &secrets(), &next_secrets()).await.unwrap();
+    // The running node takes the new secret with the next thing it does.
+    assert!(world.exchange(&paired, &Wanted::default()).await.is_ok());
+    assert_eq!(world.decide(&token, "operator.read"), "ok");
+    assert!(
+        world
+            .exchange(&old_local, &Wanted::default())
+            .await
+            .is_err()
+    );
+    let device = Device::of(next_secrets().local_device().clone());
+    world.local = Paired {
+        grant: world.fetch_grant(&device).await.unwrap(),
+        device,
+    };
+    assert!(
+        world
+            .exchange(&world.local, &Wanted::default())
+            .await
+            .is_ok()
+    );
+    let child = world.pair(2, "operator.read").await;
+    assert!(world.exchange(&child, &Wanted::default()).await.is_ok());
+    assert!(by_root(&world, &world.root).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_secret_is_rotated_once_and_by_whoever_has_it() {
+    let world = World::new().await;
+    rotate(&world, &secrets(), &next_secrets()).await.unwrap();
+    let again = rotate(&world, &secrets(), &next_secrets()).await;
+    assert!(matches!(again, Err(Error::WrongSecret)));
+}
+
 /// Whoever can write to the database and has no secret can add no key.
 #[tokio::test]
 async fn a_key_that_was_written_into_the_database_counts_for_nothing() {
@@ -261,6 +309,17 @@ async fn no_row_of_the_log_holds_a_token_or_a_key() {
         let piece = secret.expose().get(20..60).unwrap();
         assert!(!text.contains(piece));
     }
+}
+
+async fn rotate(world: &World, old: &Secrets, new: &Secrets) -> Result<(), Error> {
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&world.clock);
+    let bootstrap = Bootstrap {
+        store: &world.store,
+        secrets: old,
+        clock: &clock,
+        entropy: &Entropy::seeded(11),
+    };
+    bootstrap.rotate_secret(new).await.map(drop)
 }
 
 async fn reset(world: &World, revoke_all: bool) -> TokenText {

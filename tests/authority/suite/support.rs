@@ -12,7 +12,7 @@ use hardtack::authority::exchange::{Issued, Proofs, SubjectToken, Wanted};
 use hardtack::authority::feed::FeedPosition;
 use hardtack::authority::pairing::DeviceView;
 use hardtack::authority::proof::Target;
-use hardtack::authority::secrets::Secrets;
+use hardtack::authority::secrets::{SecretSource, Secrets};
 use hardtack::authority::{Authority, Error, Parts, Settings};
 use hardtack::domain::audit::AuditRecord;
 use hardtack::domain::ids::RequestId;
@@ -30,6 +30,7 @@ pub(crate) const FROM: From<'static> = From {
     address: "192.0.2.1",
     exposed: false,
 };
+const NEXT_SECRET: &str = "2222222222222222222222222222222222222222222222222222222222222222";
 const SECRET: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
 /// An authority, its root token and its local device.
@@ -75,6 +76,11 @@ pub(crate) fn secrets() -> Secrets {
     Secrets::from_text(SECRET).unwrap()
 }
 
+/// The secret that a rotation puts in force.
+pub(crate) fn next_secrets() -> Secrets {
+    Secrets::from_text(NEXT_SECRET).unwrap()
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         let (store, dir) = new_store().await;
@@ -93,6 +99,11 @@ impl World {
         let authority = Authority::open(Parts {
             store: store.clone(),
             secrets: secrets(),
+            secret_source: SecretSource::new(|check| {
+                let known = [SECRET, NEXT_SECRET].map(|text| Secrets::from_text(text).unwrap());
+                let found = known.into_iter().find(|s| s.check() == check);
+                found.ok_or_else(|| "not here".to_owned())
+            }),
             settings: Settings {
                 issuer: ISSUER.parse().unwrap(),
                 public_urls: vec![ISSUER.parse().unwrap()],
