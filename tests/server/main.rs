@@ -1,0 +1,53 @@
+//! The real server and the real command line, over real sockets.
+
+#[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod bad_exchange;
+#[cfg(test)]
+mod bad_exchange_proofs;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod bad_proofs;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod credentials;
+#[cfg(test)]
+#[path = "../support/device.rs"]
+mod device;
+#[cfg(test)]
+mod documents;
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod exit_codes;
+#[cfg(test)]
+mod first_boot;
+#[cfg(test)]
+mod forged;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod init;
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod narrowed;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod refused;
+#[cfg(test)]
+mod seed;
+#[cfg(test)]
+mod start;
+#[cfg(test)]
+mod stranger;
+#[cfg(test)]
+mod support;
