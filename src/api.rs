@@ -2,6 +2,7 @@
 //! metadata under `/.well-known`. Handlers translate; the authority decides.
 
 mod audit;
+mod backup;
 mod devices;
 mod extract;
 mod finish;
@@ -87,6 +88,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/whoami", get(whoami::whoami))
         .route("/v1/scopes", get(scopes::list))
         .route("/v1/audit", get(audit::list))
+        .route("/v1/backup", post(backup::make))
         .route("/oauth/token", post(oauth::token))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

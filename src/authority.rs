@@ -6,6 +6,7 @@
 //! writes its audit row, or it changes nothing.
 
 pub mod approve;
+pub mod backup;
 pub mod bootstrap;
 pub mod caller;
 pub mod end;
@@ -19,6 +20,7 @@ pub mod maintenance;
 pub mod pairing;
 pub mod proof;
 pub mod query;
+pub mod restore;
 pub mod rotate;
 pub mod secrets;
 

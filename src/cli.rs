@@ -1,12 +1,14 @@
 //! The command line. It talks to a running server; only `serve`, `init` and
 //! `root reset` touch the data directory's database.
 
+mod backup;
 mod call;
 mod client;
 mod context;
 mod credential;
 mod devices;
 mod failure;
+mod healthcheck;
 mod init;
 mod inspect;
 mod jwt;
@@ -72,6 +74,8 @@ enum Command {
     Serve(Box<serve::Serve>),
     /// Make the install without starting a server, and print the root token
     Init(init::Init),
+    /// Say whether the server here is ready: exit 0 if it is, 1 if not
+    Healthcheck,
     /// Say which credential is used here, where it came from, and what it allows
     Whoami,
     /// Ask to be paired and wait for the approval
@@ -85,6 +89,10 @@ enum Command {
     /// Recover the root of authority
     #[command(subcommand)]
     Root(root::Root),
+    /// Write a copy of the database to a file
+    Backup(backup::Backup),
+    /// Put a backup in force, with what was revoked since
+    Restore(backup::Restore),
     /// List and rotate keys
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -129,11 +137,14 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(command) => serve::run(*command, &context).await,
         Command::Init(command) => init::run(&command, &context).await,
+        Command::Healthcheck => healthcheck::run(&context).await,
         Command::Whoami => whoami::run(&context).await,
         Command::Pair(command) => pair::run(&command, &context).await,
         Command::Devices(command) => devices::run(&command, &context).await,
         Command::Token(command) => token::run(&command, &context).await,
         Command::Root(command) => root::run(&command, &context).await,
+        Command::Backup(command) => backup::run(&command, &context).await,
+        Command::Restore(command) => backup::restore(&command, &context).await,
         Command::Keys(command) => keys::run(&command, &context).await,
         Command::Policy(command) => policy::run(&command, &context),
     }
@@ -145,12 +156,15 @@ impl Command {
         let mut builder = match self {
             Self::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
             Self::Init(_)
+            | Self::Healthcheck
             | Self::Whoami
             | Self::Pair(_)
             | Self::Devices(_)
             | Self::Token(_)
             | Self::Root(_)
             | Self::Keys(_)
+            | Self::Backup(_)
+            | Self::Restore(_)
             | Self::Policy(_) => tokio::runtime::Builder::new_current_thread(),
         };
         builder.enable_all().build()

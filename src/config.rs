@@ -66,6 +66,9 @@ pub struct ServeConfig {
     /// Life of a pairing request
     #[arg(long, env = "HARDTACK_REQUEST_TTL", default_value = "1h", value_parser = humantime::parse_duration)]
     pub request_ttl: Duration,
+    /// Serve a database that is older than what this node has seen: what was revoked since is live in it
+    #[arg(long, env = "HARDTACK_ACCEPT_OLDER_DATABASE")]
+    pub accept_older_database: bool,
     /// Form of log lines on standard error
     #[arg(long, env = "HARDTACK_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,

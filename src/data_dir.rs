@@ -19,6 +19,8 @@ const NEXT_SECRET: &str = "secret.key.next";
 const CREDENTIAL: &str = "hardtack-secret";
 const SERVER: &str = "server.json";
 const LOCK: &str = "hardtack.lock";
+const RUNNING: &str = "running.lock";
+const SEEN: &str = "seen.json";
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,19 @@ pub struct ServerFile {
     pub pid: u32,
     /// Which install it serves.
     pub instance_id: String,
+}
+
+/// `seen.json`: the newest row of the audit log that a server of this directory
+/// has seen. A database that ends before it, or has another row there, is an
+/// older one, and has forgotten what was revoked since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Which install.
+    pub instance_id: String,
+    /// The number of the row.
+    pub audit_seq: i64,
+    /// Its hash, in hex.
+    pub audit_hash: String,
 }
 
 impl DataDir {
@@ -223,6 +238,39 @@ impl DataDir {
         Secrets::from_text(&text).map_err(|error| DataDirError::Secret { from, error })
     }
 
+    /// Held by each server that runs on this directory; `lock_alone` waits for none.
+    pub fn lock_running(&self) -> Result<File, DataDirError> {
+        let file = self.lock_file(RUNNING)?;
+        file.lock_shared().map_err(|e| self.failed(RUNNING, e))?;
+        Ok(file)
+    }
+
+    /// Held by a command that no server may run beside; fails if one does.
+    pub fn lock_alone(&self) -> Result<File, DataDirError> {
+        let file = self.lock_file(RUNNING)?;
+        file.try_lock()
+            .map_err(|e| self.failed(RUNNING, std::io::Error::other(e)))?;
+        Ok(file)
+    }
+
+    /// How far this directory's servers have seen the audit log, if they have.
+    #[must_use]
+    pub fn seen(&self) -> Option<Seen> {
+        let text = fs::read_to_string(self.0.join(SEEN)).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Notes how far the audit log was seen.
+    pub fn write_seen(&self, seen: &Seen) -> Result<(), DataDirError> {
+        let text = serde_json::to_string(seen).unwrap_or_default();
+        self.write_whole(SEEN, &text)
+    }
+
+    /// Forgets how far the audit log was seen: an older database is in place on purpose.
+    pub fn forget_seen(&self) {
+        fs::remove_file(self.0.join(SEEN)).ok();
+    }
+
     /// Writes `server.json`.
     pub fn write_server(&self, server: &ServerFile) -> Result<(), DataDirError> {
         self.write_whole(SERVER, &serde_json::to_string(server).unwrap_or_default())
@@ -257,14 +305,16 @@ impl DataDir {
 
     /// Waits for the lock that a first start holds.
     fn lock(&self) -> Result<File, DataDirError> {
-        let lock = || -> std::io::Result<File> {
-            let mut options = OpenOptions::new();
-            let file = options.create(true).truncate(false).write(true);
-            let file = file.mode(0o600).open(self.0.join(LOCK))?;
-            file.lock()?;
-            Ok(file)
-        };
-        lock().map_err(|e| self.failed(LOCK, e))
+        let file = self.lock_file(LOCK)?;
+        file.lock().map_err(|e| self.failed(LOCK, e))?;
+        Ok(file)
+    }
+
+    fn lock_file(&self, name: &str) -> Result<File, DataDirError> {
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true);
+        let file = file.mode(0o600).open(self.0.join(name));
+        file.map_err(|e| self.failed(name, e))
     }
 
     fn failed(&self, name: &str, error: std::io::Error) -> DataDirError {

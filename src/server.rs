@@ -2,6 +2,8 @@
 //! and run until it is told to stop.
 
 mod announce;
+mod history;
+mod systemd;
 mod tasks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use hardtack_token::dpop::ReplayMemory;
 use hardtack_token::{Clock, Origin, SystemClock};
 use tokio::net::TcpListener;
@@ -26,6 +29,7 @@ use crate::domain::policy::{Policy, PolicyError, Source};
 use crate::gateway::{Gateway, GatewayError, GatewaySettings, Timeouts, Upstream};
 use crate::store::{DatabaseUrl, Store, StoreError};
 pub use announce::{Announced, Serving, announce};
+use history::History;
 
 /// The memory for verified tokens, in bytes: some five thousand tokens.
 const TOKEN_CACHE: u64 = 16 * 1024 * 1024;
@@ -82,6 +86,16 @@ pub enum ServeError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The database is older than what this node has seen.
+    #[error(
+        "the database ends at row {present} of the audit log, and this node has seen row {seen}: an older copy was put in its place, and what was revoked since is live in it. Put it in force with `hardtack restore FILE`, which carries the revocations over, or say --accept-older-database"
+    )]
+    OlderDatabase {
+        /// The newest row that was seen.
+        seen: i64,
+        /// The newest row there is.
+        present: i64,
+    },
     /// A listener failed.
     #[error("a listener failed: {0}")]
     Serve(std::io::Error),
@@ -91,10 +105,11 @@ pub enum ServeError {
 pub async fn serve(
     config: ServeConfig,
     data_dir: DataDir,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Result<(), ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy = Entropy::system();
+    let passed = systemd::listeners()?;
     // Everything that can be wrong with the settings is found before a root
     // token is made: a start that fails must not have shown one.
     let policy = Arc::new(ArcSwap::from_pointee(load_policy(&config.policies)?));
@@ -102,10 +117,21 @@ pub async fn serve(
     let upstream = upstream.transpose()?;
     let url = config.database(data_dir.path())?;
     let (store, secrets) = open_host(&data_dir, &url, &config.secret, &entropy).await?;
-    let api_listener = listen(config.listen).await?;
-    let gateway_listener = listen(config.gateway_listen).await?;
+    let (api_listener, gateway_listener) = match passed {
+        Some(both) => both,
+        None => (
+            listen(config.listen).await?,
+            listen(config.gateway_listen).await?,
+        ),
+    };
     let settings = settings(&config, &api_listener, &gateway_listener)?;
 
+    let running = data_dir.lock_running()?;
+    if config.accept_older_database {
+        data_dir.forget_seen();
+    }
+    let history = History::of(&data_dir);
+    history.check(&store).await?;
     let bootstrap = Bootstrap {
         store: &store,
         secrets: &secrets,
@@ -139,7 +165,7 @@ pub async fn serve(
         })
         .await?,
     );
-    let tasks = tasks::start(Arc::clone(&authority), stop.clone()).await?;
+    let tasks = tasks::start(Arc::clone(&authority), history, stop.clone()).await?;
     let gateway = Arc::new(Gateway::new(
         GatewaySettings {
             origin: settings.gateway_url.clone(),
@@ -166,7 +192,22 @@ pub async fn serve(
         instance_id: authority.instance_id().to_string(),
     })?;
     announce::ready(&settings)?;
+    tokio::spawn(systemd::report(Arc::clone(&authority), stop.clone()));
 
+    let ended = answer((api_listener, api), (gateway_listener, gateway), stop).await;
+    data_dir.remove_server();
+    tasks.stop().await;
+    store.close().await;
+    drop(running);
+    ended
+}
+
+/// Answers on both listeners until `stop` says so and what is open has ended.
+async fn answer(
+    (api_listener, api): (TcpListener, Router),
+    (gateway_listener, gateway): (TcpListener, Arc<Gateway>),
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), ServeError> {
     let mut api_stop = stop.clone();
     let api_server = axum::serve(
         api_listener,
@@ -178,15 +219,11 @@ pub async fn serve(
         stopped(&mut gateway_stop).await;
     });
     let both = async { tokio::join!(api_server.into_future(), gateway_server) };
-    let ended = tokio::select! {
+    tokio::select! {
         (api, ()) = both => api.map_err(ServeError::Serve),
         // Those who hold on past the deadline are cut off.
         () = async { stopped(&mut stop).await; tokio::time::sleep(DRAIN).await } => Ok(()),
-    };
-    data_dir.remove_server();
-    tasks.stop().await;
-    store.close().await;
-    ended
+    }
 }
 
 /// Opens the database of a host and the online secret that goes with it.

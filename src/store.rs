@@ -5,6 +5,7 @@
 //! dropped without [`Tx::commit`] changes nothing.
 
 mod audit;
+mod backup;
 mod chains;
 mod error;
 mod grants;

@@ -86,6 +86,7 @@ fn classify(error: &Error, status: StatusCode) -> (StatusCode, &'static str) {
         Error::TooMany { .. } => (status, "slow_down"),
         Error::Store(_)
         | Error::WrongSecret
+        | Error::OtherInstall
         | Error::AlreadyInitialised
         | Error::NotInitialised
         | Error::Secret(_)

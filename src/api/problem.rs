@@ -182,6 +182,9 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
             "Too many requests",
         ),
         Error::Store(StoreError::Conflict) => (S::CONFLICT, "conflict", "Somebody was faster"),
+        Error::Store(StoreError::NoCopy) => {
+            (S::UNPROCESSABLE_ENTITY, "no_backup", "Backed up elsewhere")
+        }
         Error::Store(StoreError::ReadOnly(_)) => (
             S::SERVICE_UNAVAILABLE,
             "store_unavailable",
@@ -196,6 +199,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
             | StoreError::Url(_)
             | StoreError::File { .. },
         )
+        | Error::OtherInstall
         | Error::AlreadyInitialised
         | Error::NotInitialised
         | Error::Secret(_)
@@ -223,6 +227,9 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
         }
         Error::RequestExpired(_) | Error::UnknownGrant => vec!["hardtack pair".to_owned()],
         Error::InvalidScope(_) => vec!["hardtack whoami".to_owned()],
+        Error::Store(StoreError::NoCopy) => {
+            vec!["pg_dump --format=custom --file=FILE DATABASE".to_owned()]
+        }
         Error::Denied(denial) => next_after_denial(authority, denial),
         Error::Proof(_)
         | Error::Assertion(_)
@@ -243,6 +250,7 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
         | Error::TooMany { .. }
         | Error::Store(_)
         | Error::WrongSecret
+        | Error::OtherInstall
         | Error::AlreadyInitialised
         | Error::NotInitialised
         | Error::Secret(_)

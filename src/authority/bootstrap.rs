@@ -18,7 +18,7 @@ use crate::domain::audit::{Actor, Entry};
 use crate::domain::grant::{GrantStatus, Holder};
 use crate::domain::ids::{InstanceId, new_uuid};
 use crate::store::{
-    AttestationKeyRow, BootLock, NewEnd, NewGrant, NewInstall, RootKeyRow, Store, Tx,
+    AttestationKeyRow, BootLock, Install, NewEnd, NewGrant, NewInstall, RootKeyRow, Store, Tx,
 };
 
 /// An install's making and mending: what is done by the host, not by a caller.
@@ -64,18 +64,13 @@ impl Bootstrap<'_> {
     pub async fn first_boot(&self) -> Result<Option<Announcement>, Error> {
         let lock = self.store.boot_lock().await?;
         let mut tx = self.store.write().await?;
-        let made = match tx.install().await? {
-            None => self.make(&mut tx).await?,
-            Some(install) => {
-                if install.key_check != self.secrets.check() {
-                    return Err(Error::WrongSecret);
-                }
-                if install.announced {
-                    return Ok(None);
-                }
-                // Nobody has seen the token of the last attempt: another takes its place.
-                self.replace_root(&mut tx, false, "root.remint").await?
-            }
+        let made = if tx.install().await?.is_none() {
+            self.make(&mut tx).await?
+        } else if self.install(&mut tx).await?.announced {
+            return Ok(None);
+        } else {
+            // Nobody has seen the token of the last attempt: another takes its place.
+            self.replace_root(&mut tx, false, "root.remint").await?
         };
         tx.commit().await?;
         Ok(Some(made.announce(lock)))
@@ -86,10 +81,7 @@ impl Bootstrap<'_> {
     pub async fn reset_root(&self, revoke_all: bool) -> Result<Announcement, Error> {
         let lock = self.store.boot_lock().await?;
         let mut tx = self.store.write().await?;
-        let install = tx.install().await?.ok_or(Error::NotInitialised)?;
-        if install.key_check != self.secrets.check() {
-            return Err(Error::WrongSecret);
-        }
+        self.install(&mut tx).await?;
         tx.set_announced(false).await?;
         let made = self.replace_root(&mut tx, revoke_all, "root.reset").await?;
         tx.commit().await?;
@@ -103,6 +95,15 @@ impl Bootstrap<'_> {
         tx.commit().await?;
         drop(announcement.lock);
         Ok(())
+    }
+
+    /// The install, if it was made with this secret.
+    pub(crate) async fn install(&self, tx: &mut Tx) -> Result<Install, Error> {
+        let install = tx.install().await?.ok_or(Error::NotInitialised)?;
+        if install.key_check != self.secrets.check() {
+            return Err(Error::WrongSecret);
+        }
+        Ok(install)
     }
 
     async fn make(&self, tx: &mut Tx) -> Result<Made, Error> {
@@ -127,7 +128,7 @@ impl Bootstrap<'_> {
             public_key,
             state: KeyState::Active,
         };
-        tx.insert_attestation_key(&row, now).await?;
+        tx.put_attestation_key(&row, now).await?;
 
         let (root, root_token) = self.new_root(tx, RootKeyId::new(1), &mut rng).await?;
         Keys::publish(tx, self.secrets).await?;
@@ -211,7 +212,7 @@ impl Bootstrap<'_> {
             sealed: Some(seal_root(&root, &token, &public_key, rng)?),
             state: KeyState::Active,
         };
-        tx.insert_root_key(&row, self.clock.now()).await?;
+        tx.put_root_key(&row, self.clock.now()).await?;
         Ok((root, token))
     }
 

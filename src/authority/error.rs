@@ -116,6 +116,9 @@ pub enum Error {
         "the online secret is not the one that this database was made with: all nodes of an install share one secret.key"
     )]
     WrongSecret,
+    /// A backup of something else.
+    #[error("this is a backup of another install")]
+    OtherInstall,
     /// The install exists already.
     #[error("this data directory is initialised already")]
     AlreadyInitialised,

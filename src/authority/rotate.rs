@@ -33,10 +33,7 @@ impl Bootstrap<'_> {
     pub async fn rotate_secret(&self, new: &Secrets) -> Result<RotatedSecret, Error> {
         let _lock = self.store.boot_lock().await?;
         let mut tx = self.store.write().await?;
-        let install = tx.install().await?.ok_or(Error::NotInitialised)?;
-        if install.key_check != self.secrets.check() {
-            return Err(Error::WrongSecret);
-        }
+        let install = self.install(&mut tx).await?;
         let mut rng = self.entropy.rng();
         let keys = Keys::load(&mut tx, self.secrets).await?;
         let local_device = self
@@ -52,7 +49,7 @@ impl Bootstrap<'_> {
                 .secrets
                 .unwrap_attestation(&key.public_key, &key.wrapped)?;
             key.wrapped = new.wrap_attestation(&key.public_key, &secret, &mut rng)?;
-            tx.set_wrapped_key(&key).await?;
+            tx.put_attestation_key(&key, self.clock.now()).await?;
         }
         tx.set_key_check(new.check()).await?;
         Keys::publish(&mut tx, new).await?;

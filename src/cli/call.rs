@@ -1,11 +1,14 @@
 //! Calls of the API with whatever credential was found.
 
+use std::path::Path;
+
 use ed25519_dalek::SigningKey;
 use hardtack_token::{DeviceId, TokenText};
-use http::Method;
+use http::{Method, Response};
+use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::client::{Body, Client, Identity};
+use super::client::{Answer, Body, Client, Identity, nonce};
 use super::context::{Context, DEFAULT_PROFILE};
 use super::credential::{Credential, CredentialKind};
 use super::failure::Failure;
@@ -59,9 +62,33 @@ impl Session {
         path_and_query: &str,
         body: Body,
     ) -> Result<Value, Failure> {
-        let called = self.call_unnamed(operation, &method, path_and_query, &body);
-        let called = called.await;
+        let answer = self.answer(operation, &method, path_and_query, &body);
+        let called = match answer.await {
+            Ok(answer) => self.client.read(answer).await.and_then(Answer::success),
+            Err(failure) => Err(failure),
+        };
         called.map_err(|failure| self.explain(failure))
+    }
+
+    /// Calls an operation whose answer is a file.
+    pub(super) async fn download(
+        &mut self,
+        operation: Operation,
+        method: Method,
+        path: &str,
+        body: Body,
+        to: &Path,
+    ) -> Result<(), Failure> {
+        let answer = self.answer(operation, &method, path, &body).await;
+        let saved = match answer {
+            Ok(answer) if answer.status().is_success() => self.client.save(answer, to).await,
+            Ok(answer) => match self.client.read(answer).await {
+                Ok(answer) => answer.success().map(drop),
+                Err(failure) => Err(failure),
+            },
+            Err(failure) => Err(failure),
+        };
+        saved.map_err(|failure| self.explain(failure))
     }
 
     /// Names the credential that was used, and its profile in the commands that
@@ -80,36 +107,36 @@ impl Session {
         }
     }
 
-    async fn call_unnamed(
+    async fn answer(
         &mut self,
         operation: Operation,
         method: &Method,
         path_and_query: &str,
         body: &Body,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Response<Incoming>, Failure> {
         if let CredentialKind::Root(root) = &self.credential.kind
             && operation != Operation::PairingApprove
         {
             let token = self.root_session(root, operation).await?;
             let bearer = bearer(&token);
-            let answer = self.client.send(method, path_and_query, body, &bearer);
-            return answer.await?.success();
+            let answer = self.client.open(method, path_and_query, body, &bearer);
+            return answer.await;
         }
-        let mut nonce = None;
+        let mut proof_nonce = None;
         loop {
             let identity = self
-                .identity(method, path_and_query, nonce.as_deref())
+                .identity(method, path_and_query, proof_nonce.as_deref())
                 .await?;
             let answer = self
                 .client
-                .send(method, path_and_query, body, &identity)
+                .open(method, path_and_query, body, &identity)
                 .await?;
-            match answer.nonce() {
+            match nonce(answer.headers()) {
                 // Once: a server that asks again refuses what it gave.
-                Some(given) if nonce.is_none() && answer.status == 401 => {
-                    nonce = Some(given.to_owned());
+                Some(given) if proof_nonce.is_none() && answer.status() == 401 => {
+                    proof_nonce = Some(given.to_owned());
                 }
-                Some(_) | None => return answer.success(),
+                Some(_) | None => return Ok(answer),
             }
         }
     }
@@ -311,7 +338,7 @@ pub(super) async fn prove(
     method: &Method,
     path: &str,
     body: &Body,
-) -> Result<super::client::Answer, Failure> {
+) -> Result<Answer, Failure> {
     let mut nonce: Option<String> = None;
     loop {
         let url = client.url(path);

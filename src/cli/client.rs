@@ -1,12 +1,17 @@
 //! HTTP as the command line needs it: one request, one JSON answer.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hardtack_token::Origin;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -90,26 +95,68 @@ impl Client {
         body: &Body,
         identity: &Identity,
     ) -> Result<Answer, Failure> {
+        let answer = self.open(method, path_and_query, body, identity).await?;
+        self.read(answer).await
+    }
+
+    /// Sends a request and gives the answer before its body is read.
+    pub(super) async fn open(
+        &self,
+        method: &Method,
+        path_and_query: &str,
+        body: &Body,
+        identity: &Identity,
+    ) -> Result<Response<Incoming>, Failure> {
         let request = self.request(method, path_and_query, body, identity)?;
-        let exchange = async {
-            let answer = match &self.http {
+        let answer = async {
+            match &self.http {
                 Transport::Plain(http) => http.request(request).await,
                 Transport::Tls(http) => http.request(request).await,
-            };
-            let answer = answer.map_err(|e| self.unreachable(&cause(&e)))?;
-            let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await;
-            let body = body.map_err(|e| self.unreachable(&e.to_string()))?;
-            Ok(Answer {
-                status: parts.status,
-                headers: parts.headers,
-                body: serde_json::from_slice(&body.to_bytes()).unwrap_or_default(),
-            })
+            }
         };
-        match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(answer) => answer,
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(answer) => answer.map_err(|e| self.unreachable(&cause(&e))),
             Err(_) => Err(self.unreachable("it did not answer in time")),
         }
+    }
+
+    /// Reads the body of an answer, which is JSON.
+    pub(super) async fn read(&self, answer: Response<Incoming>) -> Result<Answer, Failure> {
+        let (parts, body) = answer.into_parts();
+        let body = Limited::new(body, MAX_ANSWER).collect();
+        let body = match tokio::time::timeout(self.timeout, body).await {
+            Ok(body) => body.map_err(|e| self.unreachable(&e.to_string()))?,
+            Err(_) => return Err(self.unreachable("it did not answer in time")),
+        };
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: serde_json::from_slice(&body.to_bytes()).unwrap_or_default(),
+        })
+    }
+
+    /// Writes the body of an answer to a file that only its owner can read. One
+    /// that breaks off leaves no file.
+    pub(super) async fn save(&self, answer: Response<Incoming>, to: &Path) -> Result<(), Failure> {
+        let failed = |e: std::io::Error| Failure::unexpected(format!("{}: {e}", to.display()));
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(to)
+            .map_err(failed)?;
+        let mut body = answer.into_body();
+        let saved = async {
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|e| self.unreachable(&e.to_string()))?;
+                if let Ok(data) = frame.into_data() {
+                    file.write_all(&data).map_err(failed)?;
+                }
+            }
+            file.sync_all().map_err(failed)
+        };
+        saved.await.inspect_err(|_| drop(std::fs::remove_file(to)))
     }
 
     fn request(
@@ -162,8 +209,13 @@ impl Answer {
     }
 
     pub(super) fn nonce(&self) -> Option<&str> {
-        self.headers.get("dpop-nonce")?.to_str().ok()
+        nonce(&self.headers)
     }
+}
+
+/// The nonce that a server wants in the next proof.
+pub(super) fn nonce(headers: &HeaderMap) -> Option<&str> {
+    headers.get("dpop-nonce")?.to_str().ok()
 }
 
 /// The innermost cause of an error, which is the one that says something.

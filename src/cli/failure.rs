@@ -220,6 +220,7 @@ impl From<Error> for Failure {
                 Self::new(Exit::WrongState, "not_initialised", error.to_string())
                     .with_next("hardtack serve")
             }
+            Error::OtherInstall => Self::new(Exit::WrongState, "other_install", error.to_string()),
             other => Self::unexpected(other.to_string()),
         }
     }
@@ -233,6 +234,9 @@ impl From<ServeError> for Failure {
             ServeError::Policy(_) | ServeError::PolicyFile { .. } | ServeError::Url(_) => {
                 Self::usage(error.to_string())
             }
+            ServeError::OlderDatabase { .. } => {
+                Self::new(Exit::WrongState, "older_database", error.to_string())
+            }
             ServeError::Store(_)
             | ServeError::Listen { .. }
             | ServeError::Announce { .. }
@@ -244,6 +248,12 @@ impl From<ServeError> for Failure {
 
 impl From<crate::store::StoreError> for Failure {
     fn from(error: crate::store::StoreError) -> Self {
-        Self::unexpected(error.to_string())
+        match error {
+            crate::store::StoreError::NoCopy => {
+                Self::new(Exit::Rejected, "no_backup", error.to_string())
+                    .with_next("pg_dump --format=custom --file=FILE DATABASE")
+            }
+            other => Self::unexpected(other.to_string()),
+        }
     }
 }

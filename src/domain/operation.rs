@@ -23,6 +23,8 @@ pub enum Operation {
     DevicesEndAny,
     /// Read the audit log.
     AuditRead,
+    /// Make a copy of the database.
+    Backup,
     /// Ask who one is.
     Whoami,
     /// Read the catalog of scopes.
@@ -31,7 +33,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation that needs a scope, for the check that the policy names one.
-    pub const WITH_SCOPE: [Self; 10] = [
+    pub const WITH_SCOPE: [Self; 11] = [
         Self::PairingList,
         Self::PairingShow,
         Self::PairingApprove,
@@ -42,6 +44,7 @@ impl Operation {
         Self::DevicesRetire,
         Self::DevicesEndAny,
         Self::AuditRead,
+        Self::Backup,
     ];
 
     /// The name under which the policy's `rpc` facts know it, and caveats too.
@@ -58,6 +61,7 @@ impl Operation {
             Self::DevicesRetire => "hardtack.devices.retire",
             Self::DevicesEndAny => "hardtack.devices.end_any",
             Self::AuditRead => "hardtack.audit.read",
+            Self::Backup => "hardtack.backup",
             Self::Whoami => "hardtack.whoami",
             Self::Scopes => "hardtack.scopes",
         }
@@ -78,6 +82,7 @@ impl Operation {
             | Self::DevicesRetire
             | Self::DevicesEndAny
             | Self::AuditRead
+            | Self::Backup
             | Self::Whoami
             | Self::Scopes => false,
         }

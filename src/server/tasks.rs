@@ -9,6 +9,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::authority::feed::{FeedPosition, POLL};
 use crate::authority::{Authority, Error};
+use crate::server::history::History;
+use crate::store::Store;
 
 /// How often what is over is forgotten.
 const MAINTAIN: Duration = Duration::from_mins(1);
@@ -17,12 +19,18 @@ const RELOAD: Duration = Duration::from_mins(10);
 
 /// The background tasks of a node.
 #[derive(Debug)]
-pub(super) struct Tasks(Vec<JoinHandle<()>>);
+pub(super) struct Tasks {
+    /// They end by themselves when the node is told to.
+    followers: Vec<JoinHandle<()>>,
+    history: JoinHandle<()>,
+    last_note: watch::Sender<bool>,
+}
 
 impl Tasks {
-    /// Waits until all have ended.
+    /// Waits until all have ended. Nothing may write to the database any more.
     pub(super) async fn stop(self) {
-        for task in self.0 {
+        self.last_note.send_replace(true);
+        for task in self.followers.into_iter().chain([self.history]) {
             // A task that panicked has ended as well.
             drop(task.await);
         }
@@ -32,13 +40,20 @@ impl Tasks {
 /// Reads the feed for the first time, then starts the tasks.
 pub(super) async fn start(
     authority: Arc<Authority>,
+    history: History,
     stop: watch::Receiver<bool>,
 ) -> Result<Tasks, Error> {
     let position = FeedPosition::default();
     authority.reload_feed(&position).await?;
+    let (last_note, last) = watch::channel(false);
+    let history = tokio::spawn(keep_history(authority.store().clone(), history, last));
     let feed = tokio::spawn(follow_feed(Arc::clone(&authority), position, stop.clone()));
     let maintenance = tokio::spawn(maintain(authority, stop));
-    Ok(Tasks(vec![feed, maintenance]))
+    Ok(Tasks {
+        followers: vec![feed, maintenance],
+        history,
+        last_note,
+    })
 }
 
 async fn follow_feed(
@@ -64,6 +79,26 @@ async fn follow_feed(
             (Ok(()), false) | (Err(_), true) => {}
         }
         failing = read.is_err();
+    }
+}
+
+/// Notes how far the audit log goes, a last time when told to.
+async fn keep_history(store: Store, mut history: History, mut last: watch::Receiver<bool>) {
+    let mut tick = ticks(POLL);
+    let mut failing = false;
+    loop {
+        let done = tokio::select! {
+            _ = tick.tick() => false,
+            _ = last.changed() => true,
+        };
+        let noted = history.note(&store).await;
+        if let (Err(error), false) = (&noted, failing) {
+            tracing::error!(%error, "how far the audit log goes cannot be noted");
+        }
+        failing = noted.is_err();
+        if done {
+            return;
+        }
     }
 }
 

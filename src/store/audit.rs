@@ -29,6 +29,7 @@ const HEAD: &str = "SELECT audit_seq, audit_hash FROM install WHERE id = 1";
 // The head is kept apart from the rows, so that cutting off the newest is seen.
 const SET_HEAD: &str = "UPDATE install SET audit_seq = $1, audit_hash = $2 WHERE id = 1";
 const INSERT: &str = "INSERT INTO audit (seq, at, actor, action, object, address, detail, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const HASH_OF: &str = "SELECT hash FROM audit WHERE seq = $1";
 const LIST: &str = "SELECT seq, at, actor, action, object, address, detail, prev_hash, hash FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
 
 impl Tx {
@@ -59,6 +60,14 @@ impl Tx {
         let head: Head = on!(self, c => sqlx::query_as(HEAD).fetch_one(c).await)?;
         let hash = sized(&head.audit_hash, "install", "audit_hash")?;
         Ok((head.audit_seq, hash))
+    }
+
+    /// The hash of one row, to see whether a history is the same.
+    pub async fn audit_hash(&mut self, seq: i64) -> Result<Option<[u8; 32]>, StoreError> {
+        let hash: Option<Vec<u8>> = on!(self, c => sqlx::query_scalar(HASH_OF)
+            .bind(seq)
+            .fetch_optional(c).await)?;
+        hash.map(|hash| sized(&hash, "audit", "hash")).transpose()
     }
 
     /// Rows in order.

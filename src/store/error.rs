@@ -20,6 +20,9 @@ pub enum StoreError {
         /// The column.
         column: &'static str,
     },
+    /// The database is backed up by its own means.
+    #[error("this install keeps its data in PostgreSQL, which has its own backups")]
+    NoCopy,
     /// The database was used by a newer version of this program.
     #[error(
         "the database has migration {0}, which this version ({this}) does not know: run the newer version again, or restore a backup made by this one",

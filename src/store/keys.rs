@@ -40,28 +40,16 @@ struct Row {
 }
 
 const ROOT_KEYS: &str = "SELECT id, public_key, sealed AS secret, state FROM root_key ORDER BY id";
-const INSERT_ROOT: &str =
-    "INSERT INTO root_key (id, public_key, sealed, state, created_at) VALUES ($1, $2, $3, $4, $5)";
+const PUT_ROOT: &str = "INSERT INTO root_key (id, public_key, sealed, state, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET public_key = excluded.public_key, sealed = excluded.sealed, state = excluded.state";
 // The seal goes with the state: an old root token must open nothing. On SQLite
 // `secure_delete` overwrites the bytes that are freed.
 const REPLACE_ROOT: &str =
     "UPDATE root_key SET state = 'retiring', sealed = NULL WHERE state = 'active'";
 const ATTESTATION_KEYS: &str =
     "SELECT id, public_key, wrapped AS secret, state FROM attestation_key ORDER BY id";
-const INSERT_ATTESTATION: &str = "INSERT INTO attestation_key (id, public_key, wrapped, state, created_at) VALUES ($1, $2, $3, $4, $5)";
-
-const SET_WRAPPED: &str = "UPDATE attestation_key SET wrapped = $1 WHERE id = $2";
+const PUT_ATTESTATION: &str = "INSERT INTO attestation_key (id, public_key, wrapped, state, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET public_key = excluded.public_key, wrapped = excluded.wrapped, state = excluded.state";
 
 impl Tx {
-    /// Replaces the wrapping of an attestation key.
-    pub async fn set_wrapped_key(&mut self, key: &AttestationKeyRow) -> Result<(), StoreError> {
-        on!(self, c => sqlx::query(SET_WRAPPED)
-            .bind(&key.wrapped)
-            .bind(key.id)
-            .execute(c).await.map(drop))?;
-        Ok(())
-    }
-
     /// All root keys, oldest first.
     pub async fn root_keys(&mut self) -> Result<Vec<RootKeyRow>, StoreError> {
         const TABLE: &str = "root_key";
@@ -77,13 +65,13 @@ impl Tx {
         rows.into_iter().map(read).collect()
     }
 
-    /// Adds a root key.
-    pub async fn insert_root_key(
+    /// Adds a root key, or replaces the one with its id.
+    pub async fn put_root_key(
         &mut self,
         row: &RootKeyRow,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        on!(self, c => sqlx::query(INSERT_ROOT)
+        on!(self, c => sqlx::query(PUT_ROOT)
             .bind(i64::from(row.id.get()))
             .bind(row.public_key.as_bytes().as_slice())
             .bind(row.sealed.as_deref())
@@ -114,13 +102,13 @@ impl Tx {
         rows.into_iter().map(read).collect()
     }
 
-    /// Adds an attestation key.
-    pub async fn insert_attestation_key(
+    /// Adds an attestation key, or replaces the one with its id.
+    pub async fn put_attestation_key(
         &mut self,
         row: &AttestationKeyRow,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        on!(self, c => sqlx::query(INSERT_ATTESTATION)
+        on!(self, c => sqlx::query(PUT_ATTESTATION)
             .bind(row.id)
             .bind(row.public_key.as_bytes().as_slice())
             .bind(&row.wrapped)

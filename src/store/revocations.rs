@@ -3,7 +3,7 @@
 use hardtack_token::{End, Ended, Timestamp};
 use uuid::Uuid;
 
-use crate::store::row::{parsed, seconds};
+use crate::store::row::{parsed, seconds, timestamp};
 use crate::store::{StoreError, Tx, on};
 
 /// An entry of the feed.
@@ -13,6 +13,8 @@ pub struct FeedEntry {
     pub seq: i64,
     /// What ended, and how.
     pub ended: Ended,
+    /// When no token that contains the id can be live any more.
+    pub until: Timestamp,
 }
 
 /// What an operation ends.
@@ -29,6 +31,7 @@ struct Row {
     seq: i64,
     id: Uuid,
     kind: String,
+    until: i64,
 }
 
 // Raised in the transaction that ends something, in a row that every writer
@@ -36,8 +39,8 @@ struct Row {
 // a later number first would miss this entry for ever.
 const NEXT: &str = "UPDATE install SET feed_seq = feed_seq + 1 WHERE id = 1 RETURNING feed_seq";
 const INSERT: &str = "INSERT INTO ended (seq, id, kind, at, until) VALUES ($1, $2, $3, $4, $5)";
-const AFTER: &str = "SELECT seq, id, kind FROM ended WHERE seq > $1 ORDER BY seq LIMIT $2";
-const CURRENT: &str = "SELECT seq, id, kind FROM ended WHERE until > $1 ORDER BY seq";
+const AFTER: &str = "SELECT seq, id, kind, until FROM ended WHERE seq > $1 ORDER BY seq LIMIT $2";
+const CURRENT: &str = "SELECT seq, id, kind, until FROM ended WHERE until > $1 ORDER BY seq";
 const PURGE: &str =
     "DELETE FROM ended WHERE seq IN (SELECT seq FROM ended WHERE until < $1 LIMIT $2)";
 
@@ -90,6 +93,7 @@ impl Row {
                 id: self.id,
                 end: end.0,
             },
+            until: timestamp(self.until),
         })
     }
 }

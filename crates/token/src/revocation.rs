@@ -4,6 +4,7 @@
 //! part that is copied on each change, over a large settled part that is not.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -17,7 +18,7 @@ use crate::time::Timestamp;
 const RECENT_LIMIT: usize = 1024;
 
 /// What has become of an id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {
     /// The id and all below it are dead.
     Revoked,
@@ -26,7 +27,7 @@ pub enum End {
 }
 
 /// One entry of the revocation feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ended {
     /// The id of an authority block, a grant or a session.
     pub id: Uuid,
@@ -40,6 +41,8 @@ pub struct Revocations {
     current: ArcSwap<Snapshot>,
     /// Serialises writers. Readers never take it.
     writing: Mutex<()>,
+    /// How often the entries changed.
+    changes: AtomicU64,
     /// The age in seconds from which the set is too old to decide by.
     bound: u64,
 }
@@ -58,6 +61,7 @@ impl Revocations {
         Self {
             current: ArcSwap::default(),
             writing: Mutex::new(()),
+            changes: AtomicU64::new(0),
             bound,
         }
     }
@@ -76,6 +80,7 @@ impl Revocations {
                 snapshot.settled = Arc::new(snapshot.settled.merge(recent));
             }
         });
+        self.count_change();
     }
 
     /// Replaces the settled entries: what is not named is no longer needed by
@@ -91,6 +96,7 @@ impl Revocations {
                 known.is_none() || (known == Some(End::Retired) && *end == End::Revoked)
             });
         });
+        self.count_change();
     }
 
     /// Notes that all entries up to `now` are known.
@@ -117,12 +123,23 @@ impl Revocations {
         self.current.load().as_of
     }
 
+    /// Whether the set was read too long ago to decide by.
+    #[must_use]
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        self.current.load().age(now) >= self.bound
+    }
+
+    /// How often entries were added or replaced. Who saw a number has seen, in
+    /// every later decision, the entries that it stands for.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Refuses if any id of the lineage is revoked, if the leaf is retired, or
     /// if the set is too old to know.
     pub(crate) fn check(&self, chain: &ChainProfile, now: Timestamp) -> Result<(), Denial> {
         let snapshot = self.current.load();
-        // A clock that was set back must not make an old set look fresh.
-        let age = now.since(snapshot.as_of).max(snapshot.as_of.since(now));
+        let age = snapshot.age(now);
         if age >= self.bound {
             return Err(Denial::RevocationsStale { age });
         }
@@ -151,9 +168,20 @@ impl Revocations {
         change(&mut next);
         self.current.store(Arc::new(next));
     }
+
+    /// INVARIANT: comes after the entries were published.
+    fn count_change(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
 }
 
 impl Snapshot {
+    /// Seconds since all entries were known. A clock that was set back must not
+    /// make an old set look fresh.
+    fn age(&self, now: Timestamp) -> u64 {
+        now.since(self.as_of).max(self.as_of.since(now))
+    }
+
     fn get(&self, id: Uuid) -> Option<End> {
         let settled = self.settled.get(id);
         match (self.recent.get(&id).copied(), settled) {

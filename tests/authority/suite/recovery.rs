@@ -249,7 +249,7 @@ async fn a_key_that_was_written_into_the_database_counts_for_nothing() {
     forged.id = hardtack_token::RootKeyId::new(7);
     forged.state = hardtack_token::KeyState::Retiring;
     let mut tx = world.store.write().await.unwrap();
-    tx.insert_root_key(&forged, world.now()).await.unwrap();
+    tx.put_root_key(&forged, world.now()).await.unwrap();
     let mac = tx.install().await.unwrap().unwrap().keys_mac;
     tx.keys_changed(99, &mac).await.unwrap();
     tx.commit().await.unwrap();

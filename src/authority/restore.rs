@@ -1,0 +1,116 @@
+//! Putting a backup in force without forgetting what ended since it was made.
+
+use std::collections::HashSet;
+
+use hardtack_token::Ended;
+use serde_json::json;
+
+use crate::authority::bootstrap::Bootstrap;
+use crate::authority::error::Error;
+use crate::authority::keys::Keys;
+use crate::domain::grant::GrantStatus;
+use crate::domain::ids::InstanceId;
+use crate::store::{AttestationKeyRow, FeedEntry, NewEnd, RootKeyRow, Tx};
+
+/// What a restored database was told.
+#[derive(Clone, Copy, Debug)]
+pub struct Restored {
+    /// The newest row of the backup's audit log.
+    pub audit_seq: i64,
+    /// The grants and sessions that live in the backup and end here.
+    pub ended: u64,
+    /// Whether the local device is left without a live grant.
+    pub local_device_ended: bool,
+}
+
+/// What the replaced database knew.
+#[derive(Debug)]
+pub struct Replaced {
+    /// Which install it was of.
+    pub instance_id: InstanceId,
+    /// The newest row of its audit log.
+    pub audit_seq: i64,
+    ended: Vec<Ended>,
+    feed: Vec<FeedEntry>,
+    roots: Vec<RootKeyRow>,
+    attestations: Vec<AttestationKeyRow>,
+}
+
+impl Bootstrap<'_> {
+    /// What this database knows that a backup of it may not know.
+    pub async fn replaced(&self) -> Result<Replaced, Error> {
+        let now = self.clock.now();
+        let mut tx = self.store.read().await?;
+        let install = self.install(&mut tx).await?;
+        let keys = Keys::load(&mut tx, self.secrets).await?;
+        Ok(Replaced {
+            instance_id: install.instance_id,
+            audit_seq: tx.audit_head().await?.0,
+            ended: tx.all_ended(now).await?,
+            feed: tx.feed_current(now).await?,
+            roots: keys.roots.clone(),
+            attestations: keys.attestations.clone(),
+        })
+    }
+
+    /// Prepares this database, which is a backup, to take another's place.
+    ///
+    /// SECURITY: what had ended there ends here: grants and sessions by their
+    /// rows, tokens of grants that the backup never knew by the feed, and a root
+    /// key that `root reset` replaced by the key tables.
+    pub async fn restored(&self, replaced: Option<&Replaced>) -> Result<Restored, Error> {
+        let mut tx = self.store.write().await?;
+        let install = self.install(&mut tx).await?;
+        let (audit_seq, _) = tx.audit_head().await?;
+        let mut ended = 0;
+        if let Some(replaced) = replaced {
+            if replaced.instance_id != install.instance_id {
+                return Err(Error::OtherInstall);
+            }
+            ended = self.carry_over(&mut tx, replaced).await?;
+        }
+        let detail = json!({
+            "backup_seq": audit_seq,
+            "replaced_seq": replaced.map(|r| r.audit_seq),
+            "ended": ended,
+        });
+        let object = install.instance_id.to_string();
+        self.audit(&mut tx, "backup.restore", object, &detail)
+            .await?;
+        let local = tx.local_grant().await?;
+        let local_device_ended =
+            local.is_none_or(|grant| grant.record.status != GrantStatus::Active);
+        tx.commit().await?;
+        Ok(Restored {
+            audit_seq,
+            ended,
+            local_device_ended,
+        })
+    }
+
+    async fn carry_over(&self, tx: &mut Tx, replaced: &Replaced) -> Result<u64, Error> {
+        let now = self.clock.now();
+        for key in &replaced.roots {
+            tx.put_root_key(key, now).await?;
+        }
+        for key in &replaced.attestations {
+            tx.put_attestation_key(key, now).await?;
+        }
+        Keys::publish(tx, self.secrets).await?;
+
+        let mut count = 0;
+        for ended in &replaced.ended {
+            count += u64::from(tx.end_again(*ended).await?);
+        }
+        let known = tx.feed_current(now).await?;
+        let known: HashSet<_> = known.into_iter().map(|entry| entry.ended).collect();
+        for entry in replaced.feed.iter().filter(|e| !known.contains(&e.ended)) {
+            let new = NewEnd {
+                ended: entry.ended,
+                until: entry.until,
+            };
+            tx.end(&new, now).await?;
+        }
+        Ok(count)
+    }
+}
