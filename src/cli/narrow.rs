@@ -19,7 +19,6 @@ use super::failure::{Exit, Failure};
 use super::output;
 use crate::authority::entropy::Entropy;
 use crate::domain::policy::{Policy, Rule};
-use crate::gateway::canonical_path;
 use crate::server::load_policy;
 
 #[derive(Debug, clap::Args)]
@@ -127,7 +126,8 @@ fn decide(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    let path = canonical_path(&args.path).map_err(|_| Refusal::Policy("ambiguous_path"))?;
+    let path = hardtack_token::path::canonical(&args.path)
+        .map_err(|_| Refusal::Policy("ambiguous_path"))?;
     let access = verifier.verify_once(token, policy.catalog(), now)?;
     let own = access.session().audience.clone();
     let audience = args.audience.as_ref().map_or(own, Origin::to_string);

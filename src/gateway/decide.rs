@@ -14,8 +14,8 @@ use hardtack_token::{
 };
 
 use crate::domain::policy::{Policy, Rule, WEBSOCKET};
-use crate::gateway::credential::Credential;
 use crate::gateway::refusal::{Refusal, Refused};
+use hardtack_token::Credential;
 
 /// A request as it is decided on.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +64,14 @@ impl Allowed {
         match self {
             Self::Everybody => None,
             Self::Holder(permit) => Some(permit.access()),
+        }
+    }
+
+    /// What lasts as long as the request does.
+    pub(crate) fn into_permit(self) -> Option<Permit> {
+        match self {
+            Self::Everybody => None,
+            Self::Holder(permit) => Some(permit),
         }
     }
 }

@@ -7,11 +7,11 @@ use http::header::{
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
-use crate::gateway::credential::DPOP;
 use crate::gateway::identity::{self, Identity};
 use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::upgrade;
 use crate::web::peer::{Peer, X_FORWARDED_FOR, X_FORWARDED_PROTO};
+use hardtack_token::DPOP;
 
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 

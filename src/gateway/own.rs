@@ -108,7 +108,7 @@ fn json(document: &impl Serialize) -> Response<AnswerBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::credential::Credential;
+    use hardtack_token::Credential;
 
     fn own(method: &str, path: &str) -> String {
         let asked = Asked {

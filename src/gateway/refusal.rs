@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use hardtack_token::dpop::ProofError;
-use hardtack_token::{Access, Catalog, Denial, DenialKind, GrantId, Origin, ScopeSet};
+use hardtack_token::{
+    Access, Catalog, CredentialError, Denial, DenialKind, GrantId, Origin, ScopeSet,
+};
 use http::StatusCode;
 
 /// A refusal. Its answer is put together in one place, [`super::problem`].
@@ -54,6 +56,17 @@ pub(crate) enum Refusal {
     /// The upstream did not answer.
     #[error("the upstream did not answer in time")]
     UpstreamTimeout,
+}
+
+impl From<CredentialError> for Refusal {
+    fn from(error: CredentialError) -> Self {
+        match error {
+            CredentialError::Duplicate => Self::DuplicateAuthorization,
+            CredentialError::DuplicateProof | CredentialError::UnreadableProof => {
+                Self::InvalidRequest(error.to_string().into())
+            }
+        }
+    }
 }
 
 /// A refusal and the caller it is for, as far as one is known.

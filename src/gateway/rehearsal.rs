@@ -18,9 +18,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::domain::policy::Policy;
-use crate::gateway::credential::Credential;
 use crate::gateway::decide::{Allowed, Asked, Decider};
-use crate::gateway::path::canonical;
+use hardtack_token::Credential;
+use hardtack_token::path::canonical;
 
 /// A file of cases.
 #[derive(Debug, Deserialize)]

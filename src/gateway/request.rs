@@ -10,11 +10,11 @@ use http::request::Parts;
 use http::{Method, Version};
 
 use crate::domain::policy::WEBSOCKET;
-use crate::gateway::credential::Credential;
 use crate::gateway::decide::Asked;
-use crate::gateway::path::canonical;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::upgrade;
+use hardtack_token::Credential;
+use hardtack_token::path::canonical;
 
 /// A request with one meaning.
 #[derive(Debug)]

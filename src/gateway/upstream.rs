@@ -68,7 +68,7 @@ impl FromStr for Upstream {
             return Err(invalid("it must not have a query or a fragment"));
         }
         let path = path.trim_end_matches('/');
-        if !path.is_empty() && crate::gateway::path::canonical(path).as_deref() != Ok(path) {
+        if !path.is_empty() && hardtack_token::path::canonical(path).as_deref() != Ok(path) {
             return Err(invalid("its path is not in canonical form"));
         }
         let parts = origin.as_str().parse::<Uri>().map(Uri::into_parts);
@@ -103,7 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::gateway::path::canonical;
+    use hardtack_token::path::canonical;
 
     fn url(upstream: &str, target: &str) -> String {
         let upstream: Upstream = upstream.parse().unwrap();

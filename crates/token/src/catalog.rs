@@ -5,8 +5,11 @@
 //! declared scopes, plus one bit for `*`, which nothing declared implies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::id::InvalidId;
 use crate::scope::{Scope, ScopeSet};
 
 /// Why a catalog cannot be built.
@@ -33,6 +36,27 @@ pub enum Implied {
     Scope(Scope),
     /// Every declared scope whose name starts with this prefix and a dot.
     Under(String),
+}
+
+impl fmt::Display for Implied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scope(scope) => scope.fmt(f),
+            Self::Under(prefix) => write!(f, "{prefix}.*"),
+        }
+    }
+}
+
+impl FromStr for Implied {
+    type Err = InvalidId;
+
+    /// Reads a scope, or a prefix and `.*`.
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.strip_suffix(".*") {
+            Some(prefix) => Ok(Self::Under(prefix.parse::<Scope>()?.to_string())),
+            None => Ok(Self::Scope(text.parse()?)),
+        }
+    }
 }
 
 /// The declared scopes and their implications, compiled for decisions.

@@ -17,6 +17,10 @@
 //!                                          revocation
 //! ```
 //!
+//! A permit is for one request. What lasts longer, such as a WebSocket, keeps
+//! it and asks [`Verifier::still_live`] when [`Verifier::changes`] has grown or
+//! the time has come.
+//!
 //! This crate knows no database, no HTTP server and no command line. Time and
 //! randomness are parameters.
 
@@ -25,14 +29,18 @@ mod catalog;
 mod caveat;
 mod chain;
 mod container;
+mod credential;
 mod denial;
+mod document;
 pub mod dpop;
 mod fold;
+mod guard;
 mod id;
 pub mod jws;
 mod keys;
 mod mint;
 mod origin;
+pub mod path;
 mod profile;
 mod revocation;
 mod scope;
@@ -47,8 +55,11 @@ pub use catalog::{
 };
 pub use caveat::{Caveat, PathPrefix};
 pub use chain::{Chain, ChainError, NewSession, attenuate};
+pub use credential::{Credential, CredentialError, DPOP};
 pub use denial::{Denial, DenialKind, OutsideProfile};
+pub use document::{DocumentError, FeedPage, PROFILE, Published, PublishedKey, PublishedScope};
 pub use fold::Request;
+pub use guard::{Admitted, Asked, Guard, Rejected, Rejection};
 pub use id::{AuthorityId, DeviceId, GrantId, InvalidId, Role, RootKeyId, ServiceName, SessionId};
 pub use keys::{AttestationKey, KeyRing, KeyState, PublicKey};
 pub use mint::{RootKey, RootToken};

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::denial::Denial;
@@ -18,7 +19,8 @@ use crate::time::Timestamp;
 const RECENT_LIMIT: usize = 1024;
 
 /// What has become of an id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum End {
     /// The id and all below it are dead.
     Revoked,
@@ -27,7 +29,7 @@ pub enum End {
 }
 
 /// One entry of the revocation feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ended {
     /// The id of an authority block, a grant or a session.
     pub id: Uuid,

@@ -394,6 +394,10 @@ impl Authenticated {
     pub fn access(&self) -> &Access {
         &self.0
     }
+
+    pub(crate) fn shared(&self) -> Arc<Access> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl Permit {

@@ -15,7 +15,7 @@ use crate::grammar::{GRANT, HOLDER, SESSION, assert_outside, attested};
 use crate::support::{World, get, oracle};
 
 /// `A G S H` with the holder's block rewritten below the level of Datalog.
-fn rewritten(world: &mut World, edit: &str) -> TokenText {
+pub(crate) fn rewritten(world: &mut World, edit: &str) -> TokenText {
     let session = attested(world, GRANT, SESSION);
     let sample = hold(world, &session, HOLDER);
     let sample = take_apart(&bytes(&sample)).blocks.pop().unwrap();
@@ -23,7 +23,10 @@ fn rewritten(world: &mut World, edit: &str) -> TokenText {
     rewrite(&mut block, edit);
     let next = SigningKey::generate(&mut world.rng);
     let holder = Handmade {
-        data: block.encode_to_vec(),
+        data: match edit {
+            "an unknown field" => [block.encode_to_vec(), vec![0x78, 0x01]].concat(),
+            _ => block.encode_to_vec(),
+        },
         attested_by: None,
         payload: 1,
         next: &next,
@@ -43,7 +46,8 @@ fn rewrite(block: &mut schema::Block, edit: &str) {
     };
     let other = |id| Some(term::Content::Variable(id));
     match edit {
-        "nothing" => {}
+        // The second is added to the bytes.
+        "nothing" | "an unknown field" => {}
         "Datalog 6" => block.version = Some(6),
         "Datalog 2" => block.version = Some(2),
         "no version" => block.version = None,
@@ -85,47 +89,50 @@ fn rewrite(block: &mut schema::Block, edit: &str) {
     }
 }
 
+/// Changes of a holder's block, and the reason for which each is refused.
+pub(crate) const EDITS: [(&str, &str); 31] = [
+    ("Datalog 6", "Datalog version"),
+    ("Datalog 2", "Datalog version"),
+    ("no version", "Datalog version"),
+    ("an empty context", "a context"),
+    ("a scope annotation", "a context, a scope annotation"),
+    ("a key table", "a key table"),
+    ("a scope annotation on a check", "annotation of its own"),
+    ("check all", "not of the kind `check if`"),
+    ("reject if", "not of the kind `check if`"),
+    (
+        "a kind before there were kinds",
+        "not of the kind `check if`",
+    ),
+    ("no query", "has alternatives"),
+    ("two queries", "has alternatives"),
+    ("another head", "a head"),
+    ("a head with a term", "a head"),
+    ("no fact", "joins several facts"),
+    ("two facts", "joins several facts"),
+    ("no term", "has not exactly one term"),
+    ("an empty term", "none of the allowed"),
+    ("another variable", "none of the allowed"),
+    ("a variable without a name", "none of the allowed"),
+    ("no expression", "none of the allowed"),
+    ("another operator", "none of the allowed"),
+    ("an unknown operator", "none of the allowed"),
+    ("a foreign function", "none of the allowed"),
+    ("a closure", "none of the allowed"),
+    ("one operand", "none of the allowed"),
+    ("a symbol of the default table", "declared twice"),
+    ("a symbol of block 0", "declared twice"),
+    ("a symbol twice", "declared twice"),
+    ("a symbol less", "none of the allowed"),
+    ("a fact of no term", "takes checks only"),
+];
+
 #[test]
 fn what_no_datalog_source_says_is_refused_too() {
     let mut world = World::new(1);
     let untouched = rewritten(&mut world, "nothing");
     assert_eq!(world.denial(&untouched), None);
-    for (edit, reason) in [
-        ("Datalog 6", "Datalog version"),
-        ("Datalog 2", "Datalog version"),
-        ("no version", "Datalog version"),
-        ("an empty context", "a context"),
-        ("a scope annotation", "a context, a scope annotation"),
-        ("a key table", "a key table"),
-        ("a scope annotation on a check", "annotation of its own"),
-        ("check all", "not of the kind `check if`"),
-        ("reject if", "not of the kind `check if`"),
-        (
-            "a kind before there were kinds",
-            "not of the kind `check if`",
-        ),
-        ("no query", "has alternatives"),
-        ("two queries", "has alternatives"),
-        ("another head", "a head"),
-        ("a head with a term", "a head"),
-        ("no fact", "joins several facts"),
-        ("two facts", "joins several facts"),
-        ("no term", "has not exactly one term"),
-        ("an empty term", "none of the allowed"),
-        ("another variable", "none of the allowed"),
-        ("a variable without a name", "none of the allowed"),
-        ("no expression", "none of the allowed"),
-        ("another operator", "none of the allowed"),
-        ("an unknown operator", "none of the allowed"),
-        ("a foreign function", "none of the allowed"),
-        ("a closure", "none of the allowed"),
-        ("one operand", "none of the allowed"),
-        ("a symbol of the default table", "declared twice"),
-        ("a symbol of block 0", "declared twice"),
-        ("a symbol twice", "declared twice"),
-        ("a symbol less", "none of the allowed"),
-        ("a fact of no term", "takes checks only"),
-    ] {
+    for (edit, reason) in EDITS {
         let token = rewritten(&mut world, edit);
         assert_outside(&world, &token, 3, reason, edit);
     }

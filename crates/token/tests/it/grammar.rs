@@ -23,7 +23,7 @@ pub(crate) const SESSION: &str = r#"
 pub(crate) const HOLDER: &str = r#"check if method($m), {"GET"}.contains($m);"#;
 
 // Each line: what the reason says | what is taken out of the block above | what is added to it.
-const NO_GRANTS: &str = r#"
+pub(crate) const NO_GRANTS: &str = r#"
     no other check than | | check if holder("DEVICE");
     no other check than | | check if method($m), {"GET"}.contains($m);
     no other check than | | check if audience($a), {"http://gw.example"}.contains($a);
@@ -45,7 +45,7 @@ const NO_GRANTS: &str = r#"
     rules are not allowed | | scope($s) <- accepts($s);
     facts hold strings | | level(1);
 "#;
-const NO_SESSIONS: &str = r#"
+pub(crate) const NO_SESSIONS: &str = r#"
     a session holds one | check if audience($a), {"http://gw.example"}.contains($a); |
     a session holds one | check if audience($a), {"http://gw.example"}.contains($a); | check if audience($a), {"http://gw.example", "http://b"}.contains($a);
     a session holds one | check if audience($a), {"http://gw.example"}.contains($a); | check if audience($a), {,}.contains($a);
@@ -59,7 +59,7 @@ const NO_SESSIONS: &str = r#"
     none of the allowed | | check if accepts($s);
     rules are not allowed | | session($g, "x") <- leaf($g);
 "#;
-const NO_HOLDERS: &str = r#"
+pub(crate) const NO_HOLDERS: &str = r#"
     takes checks only | | scope("operator.admin");
     facts hold strings | | level(1);
     rules are not allowed | | scope($s) <- accepts($s);
@@ -118,7 +118,7 @@ pub(crate) fn attested(world: &mut World, grant: &str, session: &str) -> TokenTe
     attest(world, &bytes(&granted), session)
 }
 
-fn each_case(cases: &str, base: &str, mut check: impl FnMut(&str, &str, &str)) {
+pub(crate) fn each_case(cases: &str, base: &str, mut check: impl FnMut(&str, &str, &str)) {
     for line in cases.lines().filter(|line| !line.trim().is_empty()) {
         let [reason, removed, added] = line.split('|').collect::<Vec<_>>()[..] else {
             panic!("{line}");
@@ -163,7 +163,7 @@ fn with_leaf(code: &str, leaf: Uuid) -> String {
 
 /// A token of this shape: `A`, attested `G`, `S` and `C` (checks alone),
 /// holder's `H`, and a grant `g` or session `s` that the holder signed.
-fn shaped(world: &mut World, shape: &str) -> TokenText {
+pub(crate) fn shaped(world: &mut World, shape: &str) -> TokenText {
     let mut token = text(world.authority("*").to_stored());
     let mut leaf = Uuid::nil();
     for letter in shape.chars().skip(1) {
@@ -184,6 +184,29 @@ fn shaped(world: &mut World, shape: &str) -> TokenText {
     token
 }
 
+/// Orders and numbers of blocks that are refused, at which block, and the reason.
+pub(crate) const BAD_SHAPES: [(&str, usize, &str); 19] = [
+    ("A", 0, "alone"),
+    ("AG", 1, "must be sealed"),
+    ("AS", 1, "a grant must follow"),
+    ("AC", 1, "a grant must follow"),
+    ("AH", 1, "follow a session only"),
+    ("Ag", 1, "follow a session only"),
+    ("AGs", 2, "follow a session only"),
+    ("AGC", 2, "a session holds one"),
+    ("AGHS", 2, "follow a session only"),
+    ("AGHGS", 2, "follow a session only"),
+    ("AGSG", 3, "nothing attested may follow"),
+    ("AGSS", 3, "nothing attested may follow"),
+    ("AGSC", 3, "nothing attested may follow"),
+    ("AGSs", 3, "checks only"),
+    ("AGSHG", 4, "nothing attested may follow"),
+    ("AGSHS", 4, "nothing attested may follow"),
+    ("AGSHHH", 5, "at most 2 holder's blocks"),
+    ("AGGGGGS", 5, "at most 4 grants"),
+    ("AGGGGSHHH", 8, "at most 8 blocks"),
+];
+
 #[test]
 fn blocks_come_in_one_order() {
     let mut world = World::new(3);
@@ -192,27 +215,7 @@ fn blocks_come_in_one_order() {
         assert_eq!(world.denial(&token), None, "{shape}");
         assert_eq!(world.denial(&sealed(&token)), None, "{shape} sealed");
     }
-    for (shape, block, reason) in [
-        ("A", 0, "alone"),
-        ("AG", 1, "must be sealed"),
-        ("AS", 1, "a grant must follow"),
-        ("AC", 1, "a grant must follow"),
-        ("AH", 1, "follow a session only"),
-        ("Ag", 1, "follow a session only"),
-        ("AGs", 2, "follow a session only"),
-        ("AGC", 2, "a session holds one"),
-        ("AGHS", 2, "follow a session only"),
-        ("AGHGS", 2, "follow a session only"),
-        ("AGSG", 3, "nothing attested may follow"),
-        ("AGSS", 3, "nothing attested may follow"),
-        ("AGSC", 3, "nothing attested may follow"),
-        ("AGSs", 3, "checks only"),
-        ("AGSHG", 4, "nothing attested may follow"),
-        ("AGSHS", 4, "nothing attested may follow"),
-        ("AGSHHH", 5, "at most 2 holder's blocks"),
-        ("AGGGGGS", 5, "at most 4 grants"),
-        ("AGGGGSHHH", 8, "at most 8 blocks"),
-    ] {
+    for (shape, block, reason) in BAD_SHAPES {
         let token = shaped(&mut world, shape);
         assert_outside(&world, &token, block, reason, shape);
     }

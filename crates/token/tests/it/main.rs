@@ -13,6 +13,8 @@ mod forge;
 #[cfg(test)]
 mod grammar;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod malleability;
 #[cfg(test)]
 mod oracle;
@@ -26,3 +28,5 @@ mod refusals;
 mod support;
 #[cfg(test)]
 mod traps;
+#[cfg(test)]
+mod vectors;

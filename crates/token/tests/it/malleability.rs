@@ -238,7 +238,7 @@ fn a_copy_that_any_holder_can_make_decides_the_same() {
 }
 
 /// The same Ed25519 signature with its scalar raised by the order of the group.
-fn raised(signature: &mut [u8]) {
+pub(crate) fn raised(signature: &mut [u8]) {
     const ORDER: [u8; 32] = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
         0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
@@ -280,37 +280,48 @@ fn an_ed25519_signature_has_one_form() {
     );
 }
 
-#[test]
-fn a_next_key_for_which_everybody_can_sign_proves_nothing() {
-    let mut world = World::new(7);
+/// The key for which everybody can sign, and a signature of it that fits
+/// whatever it is for: R = sB under the neutral element. Here s = 1, R = B.
+fn everybodys() -> (schema::PublicKey, Vec<u8>) {
+    let mut neutral = vec![0; 32];
+    neutral[0] = 1;
+    let signature = [&[0x58][..], &[0x66; 31], &neutral].concat();
+    let key = schema::PublicKey {
+        algorithm: 0,
+        key: neutral,
+    };
+    (key, signature)
+}
+
+/// A token whose last key is of low order, sealed by somebody without a secret.
+pub(crate) fn of_low_order(world: &mut World) -> Biscuit {
     let token = world.token(1);
     let next = SigningKey::generate(&mut world.rng);
+    let empty = schema::Block {
+        version: Some(3),
+        ..schema::Block::default()
+    };
     let holder = Handmade {
-        data: schema::Block {
-            version: Some(3),
-            ..schema::Block::default()
-        }
-        .encode_to_vec(),
+        data: empty.encode_to_vec(),
         attested_by: None,
         payload: 1,
         next: &next,
     };
-    let mut neutral = vec![0; 32];
-    neutral[0] = 1;
-    // Under the neutral element R = sB fits every message. Here s = 1, R = B.
-    let everybodys = [&[0x58][..], &[0x66; 31], &neutral].concat();
-    let weak = schema::PublicKey {
-        algorithm: 0,
-        key: neutral,
-    };
     let open = take_apart(&bytes(&token));
     let honest = put_together(&append(&open, &holder));
     assert_eq!(world.denial(&honest), None);
-    let lenient = VerifyingKey::from_bytes(weak.key.as_slice().try_into().unwrap()).unwrap();
-    let signature = Signature::from_slice(&everybodys).unwrap();
+    let (key, signature) = everybodys();
+    append_before(&open, &holder, &key, Content::FinalSignature(signature))
+}
+
+#[test]
+fn a_next_key_for_which_everybody_can_sign_proves_nothing() {
+    let mut world = World::new(7);
+    let (key, signature) = everybodys();
+    let lenient = VerifyingKey::from_bytes(key.key.as_slice().try_into().unwrap()).unwrap();
+    let signature = Signature::from_slice(&signature).unwrap();
     assert!(lenient.verify(b"anything", &signature).is_ok());
-    let seal = Content::FinalSignature(everybodys);
-    let weak = put_together(&append_before(&open, &holder, &weak, seal));
+    let weak = put_together(&of_low_order(&mut world));
     assert_eq!(world.denial(&weak), Some(Denial::BadSignature { block: 4 }));
 }
 

@@ -1,4 +1,4 @@
-//! The one spelling of a path, which the policy sees and the upstream gets.
+//! The one spelling of a path: what a decision sees, and what an upstream gets.
 //!
 //! Servers differ in how they read `%2e`, `//`, `;` or `\`. A path that two
 //! servers could read as two paths is refused; what is left has one spelling.
