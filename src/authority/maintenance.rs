@@ -20,6 +20,7 @@ impl Authority {
         let mut tx = self.store.write().await?;
         tx.purge_proofs(now, BATCH).await?;
         tx.purge_sessions(now, BATCH).await?;
+        tx.purge_keys(now, BATCH).await?;
         tx.purge_feed(now, BATCH).await?;
         tx.purge_requests(now.minus(REQUESTS_KEPT), BATCH).await?;
         let mut ended = Vec::new();

@@ -13,15 +13,6 @@ use crate::domain::policy::Policy;
 use crate::store::{GrantFilter, Page};
 
 impl Authority {
-    /// Whether the store answers and takes writes.
-    pub async fn check_store(&self) -> Result<(), Error> {
-        let mut tx = self.store.write().await?;
-        let install = tx.install().await?.ok_or(Error::NotInitialised)?;
-        // The same value: what counts is that the write goes through.
-        tx.set_announced(install.announced).await?;
-        Ok(tx.commit().await?)
-    }
-
     /// Who the caller is.
     pub async fn whoami(&self, call: &Call<'_>) -> Result<Caller, Error> {
         let (caller, tx) = self.enter(call, Operation::Whoami).await?;

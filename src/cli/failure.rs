@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::authority::Error;
 use crate::data_dir::DataDirError;
 use crate::server::ServeError;
+use crate::store::StoreError;
 
 /// The most lines that a failure prints.
 const MAX_LINES: usize = 12;
@@ -221,6 +222,7 @@ impl From<Error> for Failure {
                     .with_next("hardtack serve")
             }
             Error::OtherInstall => Self::new(Exit::WrongState, "other_install", error.to_string()),
+            Error::Store(error) => error.into(),
             other => Self::unexpected(other.to_string()),
         }
     }
@@ -237,8 +239,8 @@ impl From<ServeError> for Failure {
             ServeError::OlderDatabase { .. } => {
                 Self::new(Exit::WrongState, "older_database", error.to_string())
             }
-            ServeError::Store(_)
-            | ServeError::Listen { .. }
+            ServeError::Store(error) => error.into(),
+            ServeError::Listen { .. }
             | ServeError::Announce { .. }
             | ServeError::Gateway(_)
             | ServeError::Serve(_) => Self::unexpected(error.to_string()),
@@ -246,14 +248,24 @@ impl From<ServeError> for Failure {
     }
 }
 
-impl From<crate::store::StoreError> for Failure {
-    fn from(error: crate::store::StoreError) -> Self {
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let detail = error.to_string();
         match error {
-            crate::store::StoreError::NoCopy => {
-                Self::new(Exit::Rejected, "no_backup", error.to_string())
-                    .with_next("pg_dump --format=custom --file=FILE DATABASE")
+            StoreError::NoCopy => Self::new(Exit::Rejected, "no_backup", detail)
+                .with_next("pg_dump --format=custom --file=FILE DATABASE"),
+            StoreError::Newer(_) => Self::new(Exit::WrongState, "newer_database", detail),
+            StoreError::ReadOnly(_) => Self::new(Exit::Unexpected, "store_unavailable", detail)
+                .with_next("df -h    # make room, or make the data directory writable; nothing was changed"),
+            StoreError::Unavailable(_) => {
+                Self::new(Exit::Unexpected, "store_unavailable", detail)
             }
-            other => Self::unexpected(other.to_string()),
+            StoreError::Url(_) => Self::usage(detail),
+            StoreError::Database(_)
+            | StoreError::Conflict
+            | StoreError::Corrupt { .. }
+            | StoreError::Migrate(_)
+            | StoreError::File { .. } => Self::unexpected(detail),
         }
     }
 }

@@ -20,6 +20,7 @@ pub(super) async fn run(command: Serve, context: &Context) -> Result<(), Failure
     telemetry::start(config.log_format, &config.log_level).map_err(Failure::usage)?;
     let (stop, stopped) = watch::channel(false);
     let signals = wait_for_signal().map_err(ServeError::Serve)?;
+    outlive_file_limit().map_err(ServeError::Serve)?;
     tokio::spawn(async move {
         signals.await;
         tracing::info!("stopping: open requests may end, new ones are not taken");
@@ -41,4 +42,11 @@ fn wait_for_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Has a limit on the size of files fail the write, as a full disk does, and not
+/// end the process: deciding needs no room. A handler once set stays.
+fn outlive_file_limit() -> std::io::Result<()> {
+    let number = rustix::process::Signal::XFSZ.as_raw();
+    signal(SignalKind::from_raw(number)).map(drop)
 }

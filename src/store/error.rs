@@ -6,6 +6,10 @@ pub enum StoreError {
     /// The database refused or did not answer.
     #[error("the database failed: {0}")]
     Database(sqlx::Error),
+    /// The database does not answer, or somebody holds it for too long. Asking
+    /// again may help.
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(sqlx::Error),
     /// Somebody else was faster with something that there can be only one of.
     #[error("this exists already")]
     Conflict,
@@ -57,19 +61,78 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let Some(database) = error.as_database_error() else {
-            return Self::Database(error);
+            return match error {
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+                other => Self::Database(other),
+            };
         };
         if database.is_unique_violation() {
             return Self::Conflict;
         }
-        // SQLite's primary codes 8 (READONLY), 10 (IOERR), 13 (FULL), 14 (CANTOPEN) and
-        // PostgreSQL's class 53 (insufficient resources) and 25006 (read only).
-        let code = database.code().unwrap_or_default();
-        let primary = code.parse::<u32>().map(|c| c & 0xff);
-        let sqlite = matches!(primary, Ok(8 | 10 | 13 | 14)) && code.len() <= 4;
-        if sqlite || code == "25006" || (code.len() == 5 && code.starts_with("53")) {
-            return Self::ReadOnly(database.message().to_owned());
+        match Class::of(&database.code().unwrap_or_default()) {
+            Class::ReadOnly => Self::ReadOnly(database.message().to_owned()),
+            Class::Unavailable => Self::Unavailable(error),
+            Class::Other => Self::Database(error),
         }
-        Self::Database(error)
+    }
+}
+
+/// What a database's own error code comes down to.
+#[derive(Debug, PartialEq, Eq)]
+enum Class {
+    ReadOnly,
+    Unavailable,
+    Other,
+}
+
+impl Class {
+    /// SQLite gives its result code as a number, PostgreSQL five characters.
+    fn of(code: &str) -> Self {
+        if code.len() == 5 {
+            return match (code.get(..2), code) {
+                // Read only, or out of disk or memory.
+                (_, "25006" | "53100" | "53200") => Self::ReadOnly,
+                // The connection, too many of them, a shutdown, a lock in the way.
+                (Some("08" | "53" | "55" | "57"), _) | (_, "40001" | "40P01") => Self::Unavailable,
+                _ => Self::Other,
+            };
+        }
+        match code.parse::<u32>().map(|code| code & 0xff) {
+            // BUSY, LOCKED.
+            Ok(5 | 6) => Self::Unavailable,
+            // READONLY, IOERR, FULL, CANTOPEN.
+            Ok(8 | 10 | 13 | 14) => Self::ReadOnly,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_both_databases_are_told_apart() {
+        for (code, class) in [
+            ("8", Class::ReadOnly),
+            ("778", Class::ReadOnly),
+            ("13", Class::ReadOnly),
+            ("53100", Class::ReadOnly),
+            ("25006", Class::ReadOnly),
+            ("5", Class::Unavailable),
+            ("261", Class::Unavailable),
+            ("53300", Class::Unavailable),
+            ("57P01", Class::Unavailable),
+            ("40P01", Class::Unavailable),
+            ("1", Class::Other),
+            ("23505", Class::Other),
+            ("", Class::Other),
+        ] {
+            assert_eq!(Class::of(code), class, "{code}");
+        }
     }
 }

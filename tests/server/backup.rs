@@ -39,8 +39,8 @@ fn a_backup_is_made_with_and_without_a_server_and_is_whole() {
     let made = backup(&install.host);
     let file = install.host.path(COPY);
     assert_eq!(made["bytes"], fs::metadata(&file).unwrap().len());
-    let mode = fs::metadata(&file).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    let permissions = fs::metadata(&file).unwrap().permissions();
+    assert_eq!(permissions.mode() & 0o777, 0o600);
     let exists = install.host.run(&["backup", COPY, "--json"]);
     assert_eq!(exists.outcome(), "2 usage");
     let last = install.audit().pop().unwrap();

@@ -13,6 +13,8 @@ mod bad_proofs;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod credentials;
 #[cfg(test)]
 #[path = "../support/device.rs"]
@@ -38,6 +40,15 @@ mod memory;
 #[cfg(test)]
 mod narrowed;
 #[cfg(test)]
+mod no_room;
+#[cfg(test)]
+mod nodes;
+#[cfg(test)]
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[cfg(test)]
+mod races;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod refusals;
@@ -51,3 +62,5 @@ mod start;
 mod stranger;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod systemd;

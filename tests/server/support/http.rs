@@ -84,7 +84,13 @@ impl Request {
 
     /// Sends it on a connection of its own.
     pub(crate) fn send(&self, url: &str) -> Answer {
-        Connection::open(url).send(self)
+        self.try_send(url)
+            .unwrap_or_else(|e| panic!("{} {}: {e}", self.method, self.target))
+    }
+
+    /// The same to a server that may be gone.
+    pub(crate) fn try_send(&self, url: &str) -> io::Result<Answer> {
+        Connection::try_open(url)?.try_send(self)
     }
 
     /// The head as it goes over the wire.
@@ -134,21 +140,29 @@ impl Answer {
 
 impl Connection {
     pub(crate) fn open(url: &str) -> Self {
-        let stream = TcpStream::connect(authority(url)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        Self(BufReader::new(stream))
+        Self::try_open(url).unwrap()
+    }
+
+    fn try_open(url: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(authority(url))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        Ok(Self(BufReader::new(stream)))
     }
 
     pub(crate) fn send(&mut self, request: &Request) -> Answer {
+        self.try_send(request)
+            .unwrap_or_else(|e| panic!("{} {}: {e}", request.method, request.target))
+    }
+
+    fn try_send(&mut self, request: &Request) -> io::Result<Answer> {
         let length = format!("content-length: {}\r\n", request.body.len());
         let mut bytes = self.head_of(request, &length).into_bytes();
         bytes.extend_from_slice(&request.body);
         // A server may answer, and close, before it has read everything.
         self.0.get_mut().write_all(&bytes).ok();
         self.answer(request)
-            .unwrap_or_else(|e| panic!("{} {}: {e}", request.method, request.target))
     }
 
     /// Sends a head whose body follows in chunks.
@@ -186,8 +200,8 @@ impl Connection {
     }
 
     fn head_of(&self, request: &Request, body: &str) -> String {
-        let host = self.0.get_ref().peer_addr().unwrap().to_string();
-        request.head(&host, body)
+        let host = self.0.get_ref().peer_addr().map(|host| host.to_string());
+        request.head(&host.unwrap_or_default(), body)
     }
 }
 

@@ -37,7 +37,10 @@ impl Install {
 
     /// An install whose server was started with more arguments.
     pub(crate) fn with(args: &[&str]) -> Self {
-        let host = Machine::new();
+        Self::on(Machine::new(), args)
+    }
+
+    pub(crate) fn on(host: Machine, args: &[&str]) -> Self {
         let server = Server::start(&host, args);
         let root = server
             .root
@@ -81,15 +84,25 @@ impl Server {
 
     /// Sends a request with a proof of a device's key and no credential.
     pub(crate) fn prove(&self, device: &Device, request: &Request) -> Answer {
+        self.send(&self.proven(device, request))
+    }
+
+    /// A request with a proof of a device's key and no credential.
+    pub(crate) fn proven(&self, device: &Device, request: &Request) -> Request {
         let proof = self.proof(device, request, None);
-        self.send(&request.clone().header("dpop", proof))
+        request.clone().header("dpop", proof)
     }
 
     /// Calls the API with a grant and a proof of its key.
     pub(crate) fn call(&self, caller: &Paired, request: &Request) -> Answer {
+        self.send(&self.signed(caller, request))
+    }
+
+    /// A request with a grant and a proof of its key.
+    pub(crate) fn signed(&self, caller: &Paired, request: &Request) -> Request {
         let proof = self.proof(&caller.device, request, Some(&caller.grant));
         let request = request.clone().header("dpop", proof);
-        self.send(&request.header("authorization", format!("DPoP {}", caller.grant)))
+        request.header("authorization", format!("DPoP {}", caller.grant))
     }
 
     pub(crate) fn proof(&self, device: &Device, request: &Request, token: Option<&str>) -> String {
@@ -134,24 +147,23 @@ impl Server {
 
     /// Exchanges a grant for a bearer token.
     pub(crate) fn exchange(&self, holder: &Paired, more: &[(&str, &str)]) -> Answer {
+        self.send(&self.exchange_by(holder, more))
+    }
+
+    /// The request that exchanges a grant for a bearer token.
+    pub(crate) fn exchange_by(&self, holder: &Paired, more: &[(&str, &str)]) -> Request {
         let assertion = holder.device.assertion(&self.url, now());
         let mut members = vec![
             ("client_assertion_type", JWT_BEARER),
             ("client_assertion", &assertion),
         ];
         members.extend(more);
-        self.exchange_of(&holder.grant, GRANT, &members)
+        exchange_request(&holder.grant, GRANT, &members)
     }
 
     /// An exchange of anything, with whatever comes along.
     pub(crate) fn exchange_of(&self, token: &str, kind: &str, more: &[(&str, &str)]) -> Answer {
-        let mut members = vec![
-            ("grant_type", TOKEN_EXCHANGE),
-            ("subject_token", token),
-            ("subject_token_type", kind),
-        ];
-        members.extend(more);
-        self.send(&Request::post("/oauth/token").form(&members))
+        self.send(&exchange_request(token, kind, more))
     }
 
     /// An access token for the gateway.
@@ -171,7 +183,7 @@ impl Server {
 }
 
 impl Paired {
-    fn new(device: Device, found: &Value) -> Self {
+    pub(crate) fn new(device: Device, found: &Value) -> Self {
         let text = |name: &str| found[name].as_str().unwrap().to_owned();
         Self {
             device,
@@ -183,4 +195,14 @@ impl Paired {
 
 pub(crate) fn now() -> Timestamp {
     SystemClock.now()
+}
+
+fn exchange_request(token: &str, kind: &str, more: &[(&str, &str)]) -> Request {
+    let mut members = vec![
+        ("grant_type", TOKEN_EXCHANGE),
+        ("subject_token", token),
+        ("subject_token_type", kind),
+    ];
+    members.extend(more);
+    Request::post("/oauth/token").form(&members)
 }

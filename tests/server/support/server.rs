@@ -83,6 +83,11 @@ impl Server {
         self.ended()
     }
 
+    /// Ends it as a power cut does, and nothing more.
+    pub(crate) fn kill(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::KILL).ok();
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
