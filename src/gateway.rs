@@ -11,18 +11,20 @@
 //!             └───────────┴── problem ◀─────────┘   every refusal, once
 //! ```
 //!
+//! What lasts longer than a request's head, a body or a WebSocket, is one of the
+//! `streams`, which end with the permit that they were allowed by.
+//!
 //! INVARIANT: what `decide` saw is what the upstream gets: `request` leaves one
 //! reading of a request, and only `headers` and `upstream` make what is sent on.
 //! `decide` knows nothing of this door; others come to stand beside it.
 
 mod body;
-mod credential;
 mod decide;
+mod frames;
 mod headers;
 mod identity;
 mod log;
 mod own;
-mod path;
 mod problem;
 mod proxy;
 mod refusal;
@@ -31,8 +33,10 @@ mod request;
 mod request_id;
 mod reverse_proxy;
 mod serve;
+mod streams;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod upgrade;
 mod upstream;
 mod way_out;
@@ -48,10 +52,11 @@ use rand::RngCore;
 
 use crate::domain::policy::Policy;
 use decide::Decider;
-pub use path::canonical as canonical_path;
 use proxy::Proxy;
 use request_id::RequestIds;
 pub use serve::serve;
+pub use streams::OpenStreams;
+use streams::Streams;
 pub use upstream::Upstream;
 use way_out::Site;
 
@@ -102,6 +107,7 @@ pub struct Gateway {
     trusted_proxies: Vec<IpNet>,
     timeouts: Timeouts,
     ids: RequestIds,
+    streams: Arc<Streams>,
 }
 
 impl Gateway {
@@ -117,7 +123,9 @@ impl Gateway {
     ) -> Result<Self, GatewayError> {
         let timeouts = settings.timeouts;
         let proxy = settings.upstream.map(|up| Proxy::new(up, &timeouts));
+        let streams = Streams::new(Arc::clone(&verifier), Arc::clone(&clock));
         Ok(Self {
+            streams,
             decider: Decider::new(settings.origin, verifier, policy, clock, proofs),
             proxy: proxy.transpose().map_err(GatewayError::Certificates)?,
             issuer: settings.issuer,
@@ -125,6 +133,12 @@ impl Gateway {
             timeouts,
             ids: RequestIds::new(rng),
         })
+    }
+
+    /// What is open now.
+    #[must_use]
+    pub fn open_streams(&self) -> OpenStreams {
+        self.streams.count()
     }
 
     const fn timeouts(&self) -> &Timeouts {

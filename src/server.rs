@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::api::{self, Api};
 use crate::authority::bootstrap::Bootstrap;
 use crate::authority::entropy::Entropy;
+use crate::authority::limits::Rates;
 use crate::authority::secrets::{SecretSource, Secrets};
 use crate::authority::{Authority, Error, Parts, Settings};
 use crate::config::{SecretConfig, ServeConfig, in_container};
@@ -299,6 +300,7 @@ fn settings(
         gateway_url,
         request_ttl: config.request_ttl.as_secs().max(1),
         in_container: in_container(),
+        rates: Rates::default(),
     })
 }
 

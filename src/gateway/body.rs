@@ -1,4 +1,5 @@
-//! The bodies that go through the gateway. None is collected or copied.
+//! The bodies that go through the gateway. None is collected or copied, and each
+//! breaks off when what it was allowed by ends.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,13 +7,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use hardtack_token::Denial;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use crate::gateway::streams::{Side, Stream};
 
 /// The body of an answer: the gateway's own words, or the upstream's as they come.
 #[derive(Debug)]
 pub(crate) enum AnswerBody {
     Whole(Option<Bytes>),
-    Streamed(Incoming),
+    Streamed(Incoming, Option<Arc<Stream>>),
+}
+
+/// Why a body ends before its time.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error(transparent)]
+    Connection(#[from] hyper::Error),
+    /// What it was allowed by has ended.
+    #[error("what the request was allowed by no longer holds: {0}")]
+    Ended(&'static str),
 }
 
 /// The body of a request on its way to the upstream. It notes its progress, so
@@ -20,7 +34,13 @@ pub(crate) enum AnswerBody {
 #[derive(Debug)]
 pub(crate) struct Upload {
     body: Incoming,
-    progress: Option<Arc<Progress>>,
+    watched: Option<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    progress: Arc<Progress>,
+    stream: Arc<Stream>,
 }
 
 /// How far an upload has come.
@@ -36,35 +56,44 @@ impl AnswerBody {
         Self::Whole(Some(text.into()).filter(|bytes: &Bytes| !bytes.is_empty()))
     }
 
+    /// The upstream's. The stream is open until its end.
+    pub(crate) fn streamed(body: Incoming, stream: Arc<Stream>) -> Self {
+        let stream = Some(stream).filter(|_| !body.is_end_stream());
+        Self::Streamed(body, stream)
+    }
+
     #[cfg(test)]
     pub(crate) fn text(&self) -> &str {
         match self {
             Self::Whole(bytes) => {
                 std::str::from_utf8(bytes.as_deref().unwrap_or_default()).unwrap()
             }
-            Self::Streamed(_) => panic!("a streamed body"),
+            Self::Streamed(..) => panic!("a streamed body"),
         }
     }
 }
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Self::Streamed(body) => Pin::new(body).poll_frame(cx),
+            Self::Streamed(body, stream) => match stream {
+                Some(stream) => poll_permitted(body, stream, cx, Side::Client),
+                None => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Streamed(body) => body.is_end_stream(),
+            Self::Streamed(body, _) => body.is_end_stream(),
         }
     }
 
@@ -73,20 +102,20 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            Self::Streamed(body) => body.size_hint(),
+            Self::Streamed(body, _) => body.size_hint(),
         }
     }
 }
 
 impl Upload {
-    /// Wraps the body of a request. There is no progress to watch if it is empty.
-    pub(crate) fn new(body: Incoming) -> (Self, Option<Arc<Progress>>) {
+    /// Wraps the body of a request. There is nothing to watch if it is empty.
+    pub(crate) fn new(body: Incoming, stream: &Arc<Stream>) -> (Self, Option<Arc<Progress>>) {
         let progress = (!body.is_end_stream()).then(Arc::<Progress>::default);
-        let upload = Self {
-            body,
-            progress: progress.clone(),
-        };
-        (upload, progress)
+        let watched = progress.clone().map(|progress| Watched {
+            progress,
+            stream: Arc::clone(stream),
+        });
+        (Self { body, watched }, progress)
     }
 }
 
@@ -110,23 +139,24 @@ impl Progress {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if let Some(progress) = &this.progress {
-            let waits = polled.is_pending();
-            progress.waits_for_client.store(waits, Ordering::Relaxed);
-            progress
-                .frames
-                .fetch_add(u64::from(!waits), Ordering::Relaxed);
-            if let Poll::Ready(Some(Err(_))) = &polled {
-                progress.broken.store(true, Ordering::Relaxed);
-            }
+        let Some(Watched { progress, stream }) = &this.watched else {
+            return Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into);
+        };
+        let polled = poll_permitted(&mut this.body, stream, cx, Side::Upstream);
+        let waits = polled.is_pending();
+        progress.waits_for_client.store(waits, Ordering::Relaxed);
+        progress
+            .frames
+            .fetch_add(u64::from(!waits), Ordering::Relaxed);
+        if let Poll::Ready(Some(Err(BodyError::Connection(_)))) = &polled {
+            progress.broken.store(true, Ordering::Relaxed);
         }
         polled
     }
@@ -137,5 +167,22 @@ impl Body for Upload {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// The next part of a body, as long as its stream has not ended.
+fn poll_permitted(
+    body: &mut Incoming,
+    stream: &Stream,
+    cx: &mut Context<'_>,
+    side: Side,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    let broken = |denial: &Denial| Some(Err(BodyError::Ended(denial.code())));
+    if let Some(denial) = stream.ended() {
+        return Poll::Ready(broken(denial));
+    }
+    match Pin::new(body).poll_frame(cx) {
+        Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from))),
+        Poll::Pending => stream.poll_ended(cx, side).map(broken),
     }
 }

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use hardtack_token::Access;
+use hardtack_token::{Access, GrantId};
 
 use crate::gateway::decide::Asked;
 use crate::gateway::refusal::Refused;
 use crate::gateway::request_id::RequestId;
+use crate::gateway::streams;
 
 /// The most characters of a path that are logged.
 const MAX_PATH: usize = 200;
@@ -67,4 +68,34 @@ pub(crate) fn allowed(subject: Subject<'_>, access: Option<&Access>) {
         request_id = subject.id.as_str(),
         "request allowed"
     );
+}
+
+/// A stream was ended before it was over.
+pub(crate) fn ended(
+    subject: &streams::Subject,
+    grant: GrantId,
+    is_websocket: bool,
+    code: &'static str,
+) {
+    tracing::info!(
+        code,
+        kind = if is_websocket { "websocket" } else { "http" },
+        path = &*subject.path,
+        grant = %grant,
+        client = %subject.client,
+        request_id = &*subject.request_id,
+        "stream ended: what it was allowed by no longer holds"
+    );
+}
+
+impl From<Subject<'_>> for streams::Subject {
+    fn from(subject: Subject<'_>) -> Self {
+        let path = subject.line.path;
+        Self {
+            // It is canonical here, and so ASCII.
+            path: path.get(..MAX_PATH).unwrap_or(path).into(),
+            client: subject.client,
+            request_id: subject.id.as_str().into(),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode, Version};
@@ -11,12 +12,16 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::timeout;
 
 use crate::gateway::Timeouts;
 use crate::gateway::body::{AnswerBody, Upload};
 use crate::gateway::headers;
 use crate::gateway::refusal::Refusal;
-use crate::gateway::upgrade::{self, Open};
+use crate::gateway::serve::{KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES, KEEPALIVE_TIME};
+use crate::gateway::streams::Stream;
+use crate::gateway::tunnel::{self, Open};
+use crate::gateway::upgrade;
 use crate::gateway::upstream::Upstream;
 
 /// How much of a body is held at a time, for each direction of a connection.
@@ -44,6 +49,9 @@ impl Proxy {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeouts.connect));
+        connector.set_keepalive(Some(KEEPALIVE_TIME));
+        connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+        connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())
@@ -74,23 +82,25 @@ impl Proxy {
     }
 
     /// Sends a request on and gives the answer's head; bodies flow as they are
-    /// read. Dropping the future, or the answer, ends the exchange upstream.
+    /// read. Dropping the future, or the answer, ends the exchange upstream; so
+    /// does the end of `stream`.
     ///
     /// `websocket` is there where the decision was about an upgrade.
     pub(crate) async fn forward(
         &self,
         mut request: Request<Incoming>,
+        stream: Arc<Stream>,
         websocket: Option<Open>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let client = websocket.map(|open| (hyper::upgrade::on(&mut request), open));
-        let mut response = self.send(request).await?;
+        let mut response = self.send(request, &stream).await?;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         match client {
             Some((client, open)) if switched && upgrade::agrees(response.headers()) => {
                 let upstream = hyper::upgrade::on(&mut response);
                 headers::rewrite_answer(response.headers_mut());
                 upgrade::set(response.headers_mut());
-                upgrade::tunnel(client, upstream, open);
+                tunnel::start(client, upstream, Arc::clone(&stream), open);
             }
             // An upstream that switches unasked speaks something else than HTTP.
             Some(_) | None if switched => return Err(Refusal::UpstreamFailed),
@@ -98,16 +108,26 @@ impl Proxy {
         }
         // An upstream of HTTP/1.0 does not make the client one.
         *response.version_mut() = Version::HTTP_11;
-        Ok(response.map(AnswerBody::Streamed))
+        Ok(response.map(|body| AnswerBody::streamed(body, stream)))
     }
 
-    async fn send(&self, request: Request<Incoming>) -> Result<Response<Incoming>, Refusal> {
+    async fn send(
+        &self,
+        request: Request<Incoming>,
+        stream: &Arc<Stream>,
+    ) -> Result<Response<Incoming>, Refusal> {
         let (parts, body) = request.into_parts();
-        let (upload, progress) = Upload::new(body);
+        let (upload, progress) = Upload::new(body, stream);
         let mut response = self.client.request(Request::from_parts(parts, upload));
         let mut before = 0;
         loop {
-            match tokio::time::timeout(self.response_timeout, &mut response).await {
+            let answered = tokio::select! {
+                // It first: its end is why the upload broke off.
+                biased;
+                denial = stream.end_of() => return Err(denial.clone().into()),
+                answered = timeout(self.response_timeout, &mut response) => answered,
+            };
+            match answered {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(_)) if progress.as_ref().is_some_and(|p| p.is_broken()) => {
                     let why = "the body of the request is not well formed, or was cut off";

@@ -1,6 +1,7 @@
 //! The door that requests come through on their way to the upstream.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HeaderValue};
@@ -8,6 +9,7 @@ use http::request::Parts;
 use http::{Request, Response, Uri, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use tokio::sync::Notify;
 
 use crate::gateway::body::AnswerBody;
 use crate::gateway::decide::Asked;
@@ -19,7 +21,8 @@ use crate::gateway::proxy::Proxy;
 use crate::gateway::refusal::{Refusal, Refused};
 use crate::gateway::request::Received;
 use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
-use crate::gateway::upgrade::Open;
+use crate::gateway::streams::{Opening, Stream};
+use crate::gateway::tunnel::Open;
 use crate::gateway::{Gateway, problem};
 use crate::web::peer::Peer;
 
@@ -41,6 +44,15 @@ struct Way<'a> {
     target: Uri,
     identity: Identity,
     is_websocket: bool,
+    stream: Arc<Stream>,
+}
+
+/// What a request needs to know of the connection that it came by.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    pub(crate) open: Open,
+    /// Cuts it off.
+    pub(crate) cut: Arc<Notify>,
 }
 
 /// Whom a request comes from, and what it is called.
@@ -57,8 +69,9 @@ impl Gateway {
         &self,
         request: Request<Incoming>,
         peer: IpAddr,
-        open: Open,
+        connection: Connection,
     ) -> Response<AnswerBody> {
+        let Connection { open, cut } = connection;
         let (parts, body) = request.into_parts();
         let peer = Peer::new(peer, &self.trusted_proxies);
         let millis = self.decider.clock().now_millis();
@@ -68,7 +81,7 @@ impl Gateway {
             client: peer.client(&parts.headers, &self.trusted_proxies),
             id: &id,
         };
-        let mut response = match self.course(&parts, !body.is_end_stream(), sender) {
+        let mut response = match self.course(&parts, !body.is_end_stream(), sender, cut) {
             Course::Forward(way) => self.forward(parts, body, way, sender, open).await,
             Course::Answer(mut answer) => {
                 if dismiss(body, parts.headers.contains_key(EXPECT)) {
@@ -85,7 +98,13 @@ impl Gateway {
     }
 
     /// Reads a request and decides on it. Nothing is waited for.
-    fn course(&self, parts: &Parts, has_body: bool, sender: Sender<'_>) -> Course<'_> {
+    fn course(
+        &self,
+        parts: &Parts,
+        has_body: bool,
+        sender: Sender<'_>,
+        cut: Arc<Notify>,
+    ) -> Course<'_> {
         let received = match Received::read(parts, has_body) {
             Ok(received) => received,
             Err(why) => {
@@ -99,7 +118,7 @@ impl Gateway {
         let asked = received.asked();
         let course = match Own::of(&asked) {
             Some(own) => self.answer_itself(own, &asked, sender).map(Course::Answer),
-            None => self.way(&asked, parts, sender).map(Course::Forward),
+            None => self.way(&asked, parts, sender, cut).map(Course::Forward),
         };
         course.unwrap_or_else(|refused| {
             Course::Answer(self.refuse(&refused, Line::of(&asked), sender))
@@ -137,7 +156,9 @@ impl Gateway {
         asked: &Asked<'_>,
         parts: &Parts,
         sender: Sender<'_>,
+        cut: Arc<Notify>,
     ) -> Result<Way<'_>, Box<Refused>> {
+        let changes = self.streams.changes();
         let allowed = self.decider.decide(asked)?;
         let Some(proxy) = &self.proxy else {
             return Err(Refused::unknown(Refusal::NoUpstream).into());
@@ -148,12 +169,22 @@ impl Gateway {
             Refused::unknown(Refusal::InvalidRequest(why.into()))
         })?;
         let access = allowed.access();
-        log::allowed(sender.subject(Line::of(asked)), access);
+        let subject = sender.subject(Line::of(asked));
+        log::allowed(subject, access);
+        let identity = access.map_or_else(Identity::nobody, Identity::of);
+        let is_websocket = asked.is_websocket();
+        let stream = self.streams.open(Opening {
+            held: allowed.into_permit().map(|permit| (permit, subject.into())),
+            is_websocket,
+            cut,
+            changes,
+        });
         Ok(Way {
             proxy,
             target,
-            identity: access.map_or_else(Identity::nobody, Identity::of),
-            is_websocket: asked.is_websocket(),
+            identity,
+            is_websocket,
+            stream,
         })
     }
 
@@ -179,7 +210,7 @@ impl Gateway {
         let method = parts.method.clone();
         let request = Request::from_parts(parts, body);
         let open = way.is_websocket.then_some(open);
-        let answer = way.proxy.forward(request, open).await;
+        let answer = way.proxy.forward(request, way.stream, open).await;
         answer.unwrap_or_else(|why| {
             let line = Line {
                 method: method.as_str(),

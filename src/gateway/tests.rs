@@ -2,10 +2,12 @@
 
 mod allowed;
 mod client;
+mod ends;
 mod events;
 mod failures;
 mod proofs;
 mod refused;
+mod sockets;
 mod streams;
 mod support;
 mod upstreams;

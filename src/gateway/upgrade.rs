@@ -3,13 +3,6 @@
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{Method, Version};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
-use tokio::sync::watch;
-
-/// Lives as long as the listener: a tunnel ends when the sender is dropped.
-pub(crate) type Open = watch::Receiver<()>;
 
 /// Whether the client asks for a WebSocket (RFC 6455 section 4.1).
 ///
@@ -31,25 +24,6 @@ pub(crate) fn agrees(response: &HeaderMap) -> bool {
 pub(crate) fn set(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-}
-
-/// Copies bytes both ways until one end closes, or the listener does.
-pub(crate) fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut open: Open) {
-    tokio::spawn(async move {
-        let both = async {
-            let (client, upstream) = tokio::try_join!(client, upstream)?;
-            let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-            // An end that breaks off ends the other; there is nothing to add.
-            copy_bidirectional(&mut client, &mut upstream).await.ok();
-            Ok::<(), hyper::Error>(())
-        };
-        tokio::select! {
-            done = both => if let Err(error) = done {
-                tracing::debug!(%error, "websocket upgrade failed");
-            },
-            _ = open.changed() => {}
-        }
-    });
 }
 
 fn lists(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {

@@ -3,11 +3,18 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use hardtack_token::End;
 use serde_json::Value;
 use tracing::Level;
 
 use super::client::bearer;
-use super::support::World;
+use super::sockets::rest;
+use super::support::{GATEWAY, World};
+
+struct Guards(
+    #[expect(dead_code, reason = "it is held")] tracing::subscriber::DefaultGuard,
+    #[expect(dead_code, reason = "it is held")] tracing::Dispatch,
+);
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -23,33 +30,41 @@ impl Write for Lines {
 }
 
 impl Lines {
+    /// All events of this thread from now on.
+    fn listen() -> (Self, Guards) {
+        // While there is one subscriber only, `tracing` asks that of whatever thread
+        // comes first to an event, and other tests have none.
+        let second = tracing::Dispatch::new(tracing_subscriber::fmt().finish());
+        let lines = Self::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_max_level(Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        (lines, Guards(guard, second))
+    }
+
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// The events of decisions.
-    fn decisions(&self) -> Vec<Value> {
+    fn events(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let text = self.text();
         let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        let decisions = lines.filter(|event: &Value| event["fields"]["decision"].is_string());
-        decisions.collect()
+        lines.filter(wanted).collect()
+    }
+
+    /// The events of decisions.
+    fn decisions(&self) -> Vec<Value> {
+        self.events(|event| event["fields"]["decision"].is_string())
     }
 }
 
 #[tokio::test]
 async fn each_decision_is_one_event_without_a_secret_in_it() {
-    // While there is one subscriber only, `tracing` asks that of whatever thread
-    // comes first to an event, and other tests have none.
-    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().finish());
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .with_max_level(Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+    let (lines, _guard) = Lines::listen();
     let mut world = World::new();
     let (gateway, _echo) = world.start_with_echo().await;
     let token = world.token("operator.read");
@@ -91,6 +106,57 @@ async fn each_decision_is_one_event_without_a_secret_in_it() {
     assert_eq!(fields["client"], "127.0.0.1");
     assert!(fields["grant"].is_string());
     for secret in [&*token, "secret-query", "header-value"] {
+        assert!(!lines.text().contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn each_stream_that_is_ended_is_one_event() {
+    let (lines, _guard) = Lines::listen();
+    let mut world = World::new();
+    let (gateway, mut upstreams) = world.start_with_upstreams().await;
+    let chain = world.device_grant(1, "operator.write");
+    let token = world.session(&chain, GATEWAY, Vec::new());
+    let mut socket = upstreams
+        .open(&gateway, "/api/ws?secret-query", &token)
+        .await;
+    let mut events = upstreams
+        .events(&gateway, "/api/sse?secret-query", &token)
+        .await;
+    upstreams.open(&gateway, "/assets/live", "").await;
+    world.end(&chain, End::Retired);
+    rest(&mut socket.client).await;
+    rest(&mut events.client).await;
+
+    let ended = lines.events(|event| {
+        let message = event["fields"]["message"].as_str();
+        message.is_some_and(|message| message.starts_with("stream ended"))
+    });
+    let told = |event: &Value| {
+        let fields = &event["fields"];
+        let field = |name: &str| fields[name].as_str().unwrap_or("-").to_owned();
+        assert_eq!(
+            field("grant"),
+            chain.profile().unwrap().leaf().id.to_string()
+        );
+        assert_eq!(field("client"), "127.0.0.1");
+        assert!(!field("request_id").is_empty());
+        let level = event["level"].as_str().unwrap();
+        format!(
+            "{level} {} {} {}",
+            field("code"),
+            field("kind"),
+            field("path")
+        )
+    };
+    let mut told: Vec<String> = ended.iter().map(told).collect();
+    told.sort_unstable();
+    let expected = [
+        "INFO retired http /api/sse",
+        "INFO retired websocket /api/ws",
+    ];
+    assert_eq!(told, expected);
+    for secret in [&*token, "secret-query"] {
         assert!(!lines.text().contains(secret), "{secret}");
     }
 }

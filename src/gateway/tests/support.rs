@@ -10,15 +10,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer, SigningKey};
 use hardtack_token::dpop::{ReplayMemory, token_hash};
 use hardtack_token::{
-    AttestationKey, AuthorityId, Caveat, Chain, Clock, DeviceId, End, Ended, Grant, GrantId,
-    KeyRing, KeyState, ManualClock, NewSession, Revocations, RootKey, RootKeyId, SessionId,
-    Subject, Timestamp, TokenText, Verifier,
+    AttestationKey, AuthorityId, Catalog, Caveat, Chain, Clock, DeviceId, End, Ended, Grant,
+    GrantId, KeyRing, KeyState, ManualClock, NewSession, Revocations, RootKey, RootKeyId,
+    SessionId, Subject, Timestamp, TokenText, Verifier,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::upstreams::Echo;
@@ -35,6 +36,7 @@ const POLICY: &str = r#"
     route("WEBSOCKET", "/api/{*rest}", "operator.write");
     route("GET", "/ws/{*rest}", "operator.read");
     route("HEAD", "/head/{*rest}", "operator.read");
+    public("WEBSOCKET", "/assets/live");
     public("GET", "/assets/{*rest}");
     deny("*", "/api/internal/{*rest}");
 "#;
@@ -42,9 +44,9 @@ const POLICY: &str = r#"
 /// An authority in memory, and what the gateway decides by.
 pub(super) struct World {
     pub(super) root: RootKey,
-    key: AttestationKey,
+    pub(super) key: AttestationKey,
     pub(super) revocations: Arc<Revocations>,
-    verifier: Arc<Verifier>,
+    pub(super) verifier: Arc<Verifier>,
     pub(super) clock: Arc<ManualClock>,
     policy: Arc<ArcSwap<Policy>>,
     pub(super) rng: StdRng,
@@ -53,6 +55,8 @@ pub(super) struct World {
 /// A gateway that listens. It ends with the value.
 pub(super) struct Running {
     pub(super) address: SocketAddr,
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) served: JoinHandle<()>,
     pub(super) stop: Option<oneshot::Sender<()>>,
 }
 
@@ -93,6 +97,11 @@ impl World {
         self.policy.store(Arc::new(policy(text)));
     }
 
+    /// The scopes of the policy in force.
+    pub(super) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(self.policy.load().catalog())
+    }
+
     /// Time passes, and the revocations are read meanwhile.
     pub(super) fn advance(&self, seconds: u64) {
         self.clock.advance(seconds);
@@ -117,6 +126,19 @@ impl World {
             not_after: None,
         };
         let chain = root.unwrap().append_grant(&grant, &self.key, &mut self.rng);
+        chain.unwrap()
+    }
+
+    /// A grant that was approved with another.
+    pub(super) fn grant_below(&mut self, parent: &Chain, n: u8, scopes: &str) -> Chain {
+        let grant = Grant {
+            id: GrantId::from_uuid(self.uuid()),
+            subject: Subject::Device(Device::new(n).id()),
+            role: "operator".parse().unwrap(),
+            scopes: scopes.parse().unwrap(),
+            not_after: None,
+        };
+        let chain = parent.append_grant(&grant, &self.key, &mut self.rng);
         chain.unwrap()
     }
 
@@ -151,7 +173,10 @@ impl World {
     }
 
     pub(super) fn end(&self, chain: &Chain, end: End) {
-        let id = chain.profile().unwrap().leaf().id.uuid();
+        self.end_id(chain.profile().unwrap().leaf().id.uuid(), end);
+    }
+
+    pub(super) fn end_id(&self, id: Uuid, end: End) {
         self.revocations.add(&[Ended { id, end }]);
     }
 
@@ -183,9 +208,11 @@ impl World {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
-        tokio::spawn(serve(listener, Arc::new(gateway.unwrap()), shutdown));
+        let gateway = Arc::new(gateway.unwrap());
         Running {
             address,
+            served: tokio::spawn(serve(listener, Arc::clone(&gateway), shutdown)),
+            gateway,
             stop: Some(stop),
         }
     }

@@ -1,8 +1,11 @@
 //! Upgrades, which open a channel that can write.
 
+use rand::RngCore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::client::read_until;
+use super::sockets::{Ends, frame, soon};
 use super::support::World;
 use super::upstreams::raw_upstream;
 
@@ -74,27 +77,43 @@ async fn a_websocket_is_passed_through_in_both_directions() {
 }
 
 #[tokio::test]
-async fn a_websocket_ends_when_the_gateway_does() {
+async fn frames_of_every_kind_pass_as_they_are() {
     let mut world = World::new();
-    let setup = raw_upstream(|mut stream| async move {
-        read_until(&mut stream, "\r\n\r\n").await;
-        let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
-                      upgrade: websocket\r\n\r\nhello";
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        stream.read_u8().await.unwrap_err();
-    })
-    .await;
-    let mut gateway = world.start(setup).await;
+    let (gateway, mut upstreams) = world.start_with_upstreams().await;
     let token = world.token("operator.write");
-    let mut client = gateway.connect().await;
-    let head = format!(
-        "GET /api/x HTTP/1.1\r\nhost: gw.example\r\nconnection: upgrade\r\n\
-         upgrade: websocket\r\nauthorization: Bearer {token}\r\n\r\n"
-    );
-    client.write_all(head.as_bytes()).await.unwrap();
-    read_until(&mut client, "hello").await;
-    gateway.stop();
-    assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
+    let Ends { client, upstream } = upstreams.open(&gateway, "/api/x", &token).await;
+    let mut garbage = vec![0; 300_000];
+    world.rng.fill_bytes(&mut garbage);
+    let frames = |mask| {
+        [
+            // A message in fragments, with a control frame between them.
+            frame(0x02, mask, b"first"),
+            frame(0x89, mask, b"ping"),
+            frame(0x80, mask, b""),
+            // All three forms of a length, a compressed message, garbage.
+            frame(0x82, mask, &garbage[..125]),
+            frame(0x82, mask, &garbage[..126]),
+            frame(0xc2, mask, &garbage[..65_535]),
+            frame(0x81, mask, &garbage),
+            garbage.clone(),
+        ]
+        .concat()
+    };
+    let (up, down) = (frames(Some(0x5a)), frames(None));
+    let pass = |stream: TcpStream, sent: Vec<u8>| async move {
+        let (mut reading, mut writing) = stream.into_split();
+        let mut received = Vec::new();
+        let (read, ()) = tokio::join!(reading.read_to_end(&mut received), async {
+            writing.write_all(&sent).await.unwrap();
+            writing.shutdown().await.unwrap();
+        });
+        read.unwrap();
+        received
+    };
+    let both = async { tokio::join!(pass(client, up.clone()), pass(upstream, down.clone())) };
+    let (to_client, to_upstream) = soon(both).await;
+    assert!(to_client == down && to_upstream == up);
+    gateway.has_open(0, 0).await;
 }
 
 #[tokio::test]
