@@ -8,7 +8,6 @@ mod extract;
 mod finish;
 mod health;
 mod oauth;
-mod oauth_error;
 mod pairing_requests;
 mod problem;
 mod scopes;
@@ -90,6 +89,11 @@ pub fn router(api: Api) -> Router {
         .route("/v1/audit", get(audit::list))
         .route("/v1/backup", post(backup::make))
         .route("/oauth/token", post(oauth::token))
+        .route(
+            "/oauth/device_authorization",
+            post(oauth::device_authorization),
+        )
+        .route(oauth::VERIFICATION_PATH, get(oauth::verification_page))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/.well-known/hardtack", get(well_known::hardtack))

@@ -9,6 +9,9 @@ pub mod approve;
 pub mod backup;
 pub mod bootstrap;
 pub mod caller;
+pub mod client;
+pub mod connection;
+pub mod device_code;
 pub mod end;
 pub mod entropy;
 pub mod error;
@@ -16,13 +19,17 @@ pub mod exchange;
 pub mod feed;
 pub mod hint;
 pub mod keys;
+pub mod limits;
 pub mod maintenance;
+mod narrow;
 pub mod pairing;
 pub mod proof;
 pub mod query;
+pub mod ready;
 pub mod restore;
 pub mod rotate;
 pub mod secrets;
+mod session;
 
 use std::sync::Arc;
 
@@ -39,6 +46,8 @@ use crate::store::{LiveGrant, NewEnd, Store, Tx};
 use entropy::Entropy;
 pub use error::Error;
 use keys::Keys;
+use limits::{Limits, Rates};
+use ready::LastLook;
 use secrets::{SecretSource, Secrets};
 
 /// The role that a device asks for where it names none.
@@ -70,6 +79,8 @@ pub struct Settings {
     pub request_ttl: u64,
     /// Whether the server runs in a container, for the commands that refusals name.
     pub in_container: bool,
+    /// How often callers may ask.
+    pub rates: Rates,
 }
 
 /// The issuing part of a node.
@@ -85,6 +96,8 @@ pub struct Authority {
     verifier: Arc<Verifier>,
     clock: Arc<dyn Clock>,
     entropy: Entropy,
+    limits: Limits,
+    last_look: LastLook,
 }
 
 /// What an authority is made of.
@@ -126,10 +139,12 @@ impl Authority {
             store: parts.store,
             secrets: ArcSwap::from_pointee(parts.secrets),
             secret_source: parts.secret_source,
+            limits: Limits::new(parts.settings.rates),
             settings: parts.settings,
             policy: parts.policy,
             clock: parts.clock,
             entropy: parts.entropy,
+            last_look: LastLook::default(),
         };
         this.note_catalog().await?;
         Ok(this)
@@ -180,6 +195,18 @@ impl Authority {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The present time in milliseconds, by which requests are counted.
+    #[must_use]
+    pub fn millis(&self) -> u64 {
+        self.clock.now_millis()
+    }
+
+    /// How often callers may ask, and how often they did.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// A new id for a request.

@@ -56,6 +56,7 @@ CREATE UNIQUE INDEX pairing_request_pending ON pairing_request (device_id) WHERE
 CREATE INDEX pairing_request_status ON pairing_request (status, expires_at);
 CREATE INDEX pairing_request_grant ON pairing_request (grant_id) WHERE grant_id IS NOT NULL;
 CREATE INDEX pairing_request_code ON pairing_request (user_code);
+CREATE INDEX pairing_request_device ON pairing_request (device_id);
 
 -- Authority blocks that were minted with the root key, open and under the data key:
 -- a grant on one can be given a sibling without the root key.
@@ -114,6 +115,15 @@ CREATE TABLE ended (
     until BIGINT NOT NULL
 );
 CREATE INDEX ended_until ON ended (until);
+
+-- Public keys that tokens are bound to, for as long as such a token lives: a token
+-- names a key by its hash, and whoever introspects it is to know the key.
+CREATE TABLE bound_key (
+    device_id   BYTEA    PRIMARY KEY,
+    public_key  BYTEA    NOT NULL,
+    expires_at  BIGINT NOT NULL
+);
+CREATE INDEX bound_key_expiry ON bound_key (expires_at);
 
 -- Proofs of possession that were used, for as long as they could be used again.
 CREATE TABLE proof (

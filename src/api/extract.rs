@@ -1,14 +1,19 @@
 //! What handlers are given: the caller's credential, the body, the page.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::rejection::{FormRejection, JsonRejection, QueryRejection};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hardtack_token::{Denial, TokenText};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::api::{Api, Refusal};
 use crate::authority::caller::{Call, Credential, From};
@@ -25,10 +30,17 @@ pub(crate) struct Incoming {
     method: String,
     path: String,
     credential: Credential,
+    basic: Option<Basic>,
     proof: Option<String>,
     /// The client's address, through trusted proxies only.
     pub(crate) address: String,
     exposed: bool,
+}
+
+/// A client's id and secret (RFC 6749 section 2.3.1). OAuth's endpoints alone take them.
+pub(crate) struct Basic {
+    pub(crate) id: String,
+    pub(crate) secret: Zeroizing<String>,
 }
 
 impl Incoming {
@@ -59,6 +71,10 @@ impl Incoming {
         self.proof.as_deref()
     }
 
+    pub(crate) const fn basic(&self) -> Option<&Basic> {
+        self.basic.as_ref()
+    }
+
     /// Whether there is no `Authorization` header: a device that only proves its key.
     pub(crate) const fn is_bare(&self) -> bool {
         matches!(self.credential, Credential::None)
@@ -73,10 +89,19 @@ impl FromRequestParts<Api> for Incoming {
         let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |info| info.0.ip());
         let proxies = &api.trusted_proxies;
         let peer = Peer::new(peer, proxies);
+        let path = parts.uri.path();
+        let (credential, basic) = match authorization(&parts.headers)? {
+            Authorization::Credential(credential) => (credential, None),
+            Authorization::Basic(basic) if path.starts_with("/oauth/") => {
+                (Credential::None, Some(basic))
+            }
+            Authorization::Basic(_) => return Err(Denial::MissingToken.into()),
+        };
         Ok(Self {
             method: parts.method.as_str().to_owned(),
-            path: parts.uri.path().to_owned(),
-            credential: credential(&parts.headers)?,
+            path: path.to_owned(),
+            credential,
+            basic,
             proof: proof(&parts.headers)?,
             address: peer.client(&parts.headers, proxies).to_string(),
             exposed: peer.is_exposed(&parts.headers, proxies),
@@ -84,11 +109,16 @@ impl FromRequestParts<Api> for Incoming {
     }
 }
 
-fn credential(headers: &HeaderMap) -> Result<Credential, Refusal> {
+enum Authorization {
+    Credential(Credential),
+    Basic(Basic),
+}
+
+fn authorization(headers: &HeaderMap) -> Result<Authorization, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (first, second) = (values.next(), values.next());
     let Some(value) = first else {
-        return Ok(Credential::None);
+        return Ok(Authorization::Credential(Credential::None));
     };
     let value = value
         .to_str()
@@ -98,14 +128,44 @@ fn credential(headers: &HeaderMap) -> Result<Credential, Refusal> {
     if second.is_some() || value.contains(',') {
         return Err(Error::DuplicateAuthorization.into());
     }
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    let token = || TokenText::new(token.trim()).map_err(Refusal::from);
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    let token = || TokenText::new(rest.trim()).map_err(Refusal::from);
     if scheme.eq_ignore_ascii_case("bearer") {
-        Ok(Credential::Bearer(token()?))
+        Ok(Authorization::Credential(Credential::Bearer(token()?)))
     } else if scheme.eq_ignore_ascii_case("dpop") {
-        Ok(Credential::Dpop(token()?))
+        Ok(Authorization::Credential(Credential::Dpop(token()?)))
+    } else if scheme.eq_ignore_ascii_case("basic") {
+        let basic = Basic::read(rest.trim());
+        let why = "`Authorization: Basic` does not read: the form-encoded client id and secret, joined by a colon, in base64";
+        let basic = basic.ok_or_else(|| Error::InvalidRequest(why.to_owned()))?;
+        Ok(Authorization::Basic(basic))
     } else {
         Err(Denial::MissingToken.into())
+    }
+}
+
+impl Basic {
+    fn read(text: &str) -> Option<Self> {
+        let bytes = Zeroizing::new(STANDARD.decode(text).ok()?);
+        let text = std::str::from_utf8(&bytes).ok()?;
+        let (id, secret) = text.split_once(':')?;
+        // Both are form-encoded before they are joined. A token's own letters
+        // read the same whether a client did so or not.
+        let decoded = |part: &str| {
+            let part = Zeroizing::new(part.replace('+', " "));
+            let decoded = percent_decode_str(&part).decode_utf8().ok()?;
+            Some(decoded.into_owned())
+        };
+        Some(Self {
+            id: decoded(id)?,
+            secret: Zeroizing::new(decoded(secret)?),
+        })
+    }
+}
+
+impl fmt::Debug for Basic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Basic({})", self.id)
     }
 }
 

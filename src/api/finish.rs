@@ -8,7 +8,7 @@ use http::header::{HeaderName, HeaderValue};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::api::oauth_error::OAuthError;
+use crate::api::oauth::OAuthError;
 use crate::api::problem::Problem;
 use crate::api::{Api, Refusal};
 use crate::authority::error::Error;

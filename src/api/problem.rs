@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::api::Refusal;
 use crate::authority::Authority;
-use crate::authority::error::{Error, Shortfall};
+use crate::authority::error::{DeviceCodeError, Error, Shortfall};
 use crate::store::StoreError;
 use crate::web::problem::{DPOP_ALGS, Document, METADATA_PATH, PROBLEM_JSON, quotable};
 
@@ -26,6 +26,11 @@ pub(crate) struct Problem {
 impl Problem {
     /// Puts together what a caller is told.
     pub(crate) fn new(authority: &Authority, error: &Error, request_id: Uuid) -> Self {
+        // What was refused is told; the word for it is OAuth's alone.
+        let error = match error {
+            Error::Said(_, inner) => inner,
+            error => error,
+        };
         let (status, code, title) = classify(error);
         // What failed inside is not the caller's business.
         let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
@@ -132,11 +137,18 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
             DenialKind::Forbidden => (S::FORBIDDEN, denial.code(), "Not allowed"),
             DenialKind::Unavailable => (S::SERVICE_UNAVAILABLE, denial.code(), "Cannot decide now"),
         },
-        Error::Proof(ProofError::Missing) => (S::UNAUTHORIZED, "proof_required", "Proof required"),
+        Error::Proof(ProofError::Missing) | Error::KeyRequired => {
+            (S::UNAUTHORIZED, "proof_required", "Proof required")
+        }
         Error::Proof(_) => (S::UNAUTHORIZED, "invalid_proof", "Proof refused"),
         Error::Assertion(_) => (S::UNAUTHORIZED, "invalid_client", "Client refused"),
         Error::NonceRequired => (S::UNAUTHORIZED, "use_dpop_nonce", "Nonce required"),
         Error::WrongKey => (S::UNAUTHORIZED, "wrong_key", "Proof of another key"),
+        Error::NoClient => (S::UNAUTHORIZED, "missing_client", "Client not known"),
+        Error::WrongClient => (S::UNAUTHORIZED, "wrong_client", "Another client"),
+        Error::DeviceCode(why) => (S::BAD_REQUEST, why.code(), "No token for this device code"),
+        // Taken apart before.
+        Error::Said(_, inner) => classify(inner),
         Error::UnknownGrant => (S::UNAUTHORIZED, "unknown_grant", "Grant not known"),
         Error::WrongRootToken => (S::UNAUTHORIZED, "wrong_root_token", "Root token refused"),
         Error::RootTokenNotAccepted => (
@@ -164,7 +176,9 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::UnknownScope(_) => (S::BAD_REQUEST, "unknown_scope", "Unknown scope"),
         Error::InvalidScope(_) => (S::BAD_REQUEST, "invalid_scope", "Scope refused"),
         Error::InvalidTarget(_) => (S::BAD_REQUEST, "invalid_target", "Audience refused"),
-        Error::InvalidRequest(_) => (S::BAD_REQUEST, "invalid_request", "Invalid request"),
+        Error::InvalidRequest(_) | Error::NotAGrant => {
+            (S::BAD_REQUEST, "invalid_request", "Invalid request")
+        }
         Error::DuplicateAuthorization => (
             S::BAD_REQUEST,
             "duplicate_authorization",
@@ -189,6 +203,11 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
             S::SERVICE_UNAVAILABLE,
             "store_unavailable",
             "The database cannot be written",
+        ),
+        Error::Store(StoreError::Unavailable(_)) => (
+            S::SERVICE_UNAVAILABLE,
+            "store_unavailable",
+            "The database does not answer",
         ),
         Error::WrongSecret => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
         Error::Store(
@@ -225,7 +244,12 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
         Error::RootTokenNotAccepted => {
             vec!["hardtack token exchange --token - --scopes <scopes>".to_owned()]
         }
-        Error::RequestExpired(_) | Error::UnknownGrant => vec!["hardtack pair".to_owned()],
+        Error::RequestExpired(_)
+        | Error::UnknownGrant
+        | Error::DeviceCode(
+            DeviceCodeError::Unknown | DeviceCodeError::Expired | DeviceCodeError::Rejected(_),
+        ) => vec!["hardtack pair".to_owned()],
+        Error::Said(_, inner) => next(authority, inner),
         Error::InvalidScope(_) => vec!["hardtack whoami".to_owned()],
         Error::Store(StoreError::NoCopy) => {
             vec!["pg_dump --format=custom --file=FILE DATABASE".to_owned()]
@@ -235,6 +259,11 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
         | Error::Assertion(_)
         | Error::NonceRequired
         | Error::WrongKey
+        | Error::KeyRequired
+        | Error::NoClient
+        | Error::WrongClient
+        | Error::NotAGrant
+        | Error::DeviceCode(DeviceCodeError::Pending | DeviceCodeError::TooSoon)
         | Error::NotFound(_)
         | Error::NoSuchPath
         | Error::NoSuchMethod

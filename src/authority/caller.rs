@@ -12,6 +12,7 @@ use hardtack_token::{
     Request, Requirement, RootToken, ScopeSet, SessionId, TokenText, Untrusted,
 };
 
+use crate::authority::connection::OnConnection;
 use crate::authority::proof::{ProvenKey, Target};
 use crate::authority::{Authority, CALL_SESSION, Error};
 use crate::domain::audit::Actor;
@@ -29,6 +30,8 @@ pub enum Credential {
     Bearer(TokenText),
     /// `Authorization: DPoP <token>`.
     Dpop(TokenText),
+    /// A connection that was let in when it was opened.
+    Connection(OnConnection),
 }
 
 /// A call of the API.
@@ -153,7 +156,7 @@ impl Caller {
     }
 }
 
-fn actor_of(record: &GrantRecord) -> Actor {
+pub(crate) fn actor_of(record: &GrantRecord) -> Actor {
     match record.device() {
         Some(device) => Actor::Device(device, record.id),
         None if record.by_root() => Actor::Root,
@@ -198,7 +201,13 @@ impl Authority {
                     .proof
                     .ok_or(hardtack_token::dpop::ProofError::Missing)?;
                 let (proven, _) = self.check_dpop(header, call.target, Some(token.expose()))?;
+                self.limits.device(proven.device, self.millis())?;
                 (token, Some(proven))
+            }
+            Credential::Connection(on) => {
+                return self
+                    .enter_on_connection(call, on, operation, required, policy)
+                    .await;
             }
         };
         let mut tx = self.write().await?;
@@ -279,7 +288,7 @@ impl Authority {
     }
 
     /// The session that stands for one call: made, decided by, and dropped.
-    fn call_session(
+    pub(crate) fn call_session(
         &self,
         live: &LiveCaller,
         call: &Call<'_>,
@@ -335,6 +344,9 @@ impl Authority {
             return Err(Error::GrantRequired { request: None });
         }
         let access = authenticated.access();
+        if proven.is_none() {
+            self.limits.grant(access.grant_id(), self.millis())?;
+        }
         let record = self
             .live_session(tx, access.session().id, access.grant_id())
             .await?;
@@ -364,17 +376,21 @@ impl Authority {
 
     fn request<'a>(
         &'a self,
-        call: &Call<'a>,
+        call: &'a Call<'_>,
         operation: Operation,
         holder: Option<DeviceId>,
     ) -> Request<'a> {
+        let on = match &call.credential {
+            Credential::Connection(on) => Some(on),
+            Credential::None | Credential::Bearer(_) | Credential::Dpop(_) => None,
+        };
         Request {
             now: self.now(),
             audience: self.settings.issuer.as_str(),
             holder,
-            method: Some(call.target.method),
-            path: Some(call.target.path),
-            operation: Some(operation.name()),
+            method: on.is_none().then_some(call.target.method),
+            path: on.is_none().then_some(call.target.path),
+            operation: Some(on.map_or(operation.name(), |on| &on.operation)),
         }
     }
 }

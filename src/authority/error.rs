@@ -1,7 +1,9 @@
 //! Why the authority refuses or fails.
 
 use hardtack_token::dpop::ProofError;
-use hardtack_token::{ChainError, Denial, GrantId, InvalidId, Scope, ScopeSet, Timestamp};
+use hardtack_token::{
+    ChainError, Denial, DenialKind, GrantId, InvalidId, Scope, ScopeSet, Timestamp,
+};
 
 use crate::authority::secrets::SecretError;
 use crate::domain::ids::RequestId;
@@ -26,9 +28,31 @@ pub enum Error {
     /// The proof is of another key than the grant's.
     #[error("the proof is of another key than the grant's device")]
     WrongKey,
+    /// No key was proven where one is needed.
+    #[error(
+        "a device's key must be proven: send a `DPoP` header, or a `client_assertion` (`private_key_jwt`); a device that is not known yet puts its public key into the assertion's `jwk` header"
+    )]
+    KeyRequired,
+    /// Nobody said who calls an endpoint that is not for everybody.
+    #[error(
+        "say who asks: an access token for this issuer in `Authorization`, a service's name and token as `client_id` and `client_secret`, or a `client_assertion`"
+    )]
+    NoClient,
+    /// The client is another one than it says, or than what it presents belongs to.
+    #[error("`client_id` is not the client that this credential belongs to")]
+    WrongClient,
+    /// The answer to a poll for a device code that gives no token (RFC 8628 section 3.5).
+    #[error("{0}")]
+    DeviceCode(#[from] DeviceCodeError),
+    /// A refusal for which one endpoint of OAuth's has a word of its own.
+    #[error("{1}")]
+    Said(Word, Box<Error>),
     /// The grant is not in the store: it is of another install, or of a time that a restored backup does not know.
     #[error("this grant is not known here: the device must pair again")]
     UnknownGrant,
+    /// Something else where a grant is expected.
+    #[error("this token is not a grant")]
+    NotAGrant,
     /// The root token does not open the root key.
     #[error("this root token is not the one in force")]
     WrongRootToken,
@@ -137,6 +161,69 @@ pub enum Error {
     /// A stored name does not read.
     #[error("{0}")]
     Invalid(#[from] InvalidId),
+}
+
+/// OAuth's words for a credential that is refused: which one depends on where
+/// it was presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// The refresh token or the device code (RFC 6749 section 5.2).
+    InvalidGrant,
+    /// Who asks (RFC 6749 section 5.2).
+    InvalidClient,
+    /// The access token by which a caller asks (RFC 6750 section 3.1).
+    InvalidToken,
+}
+
+/// Why a device code gives no token yet, or never.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceCodeError {
+    /// There is none like it.
+    #[error("this device code is not known here")]
+    Unknown,
+    /// Nobody answered yet.
+    #[error("nobody has answered this request yet")]
+    Pending,
+    /// Asked again too soon.
+    #[error("asked too soon: wait 5 seconds more between polls")]
+    TooSoon,
+    /// Rejected.
+    #[error("the request was rejected{}", .0.as_ref().map(|r| format!(": {r}")).unwrap_or_default())]
+    Rejected(Option<String>),
+    /// Nobody answered in time, or the device asked for something else since.
+    #[error("this request ended unanswered: ask again")]
+    Expired,
+}
+
+impl DeviceCodeError {
+    /// The word of RFC 8628 section 3.5 for it, as far as there is one.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown_device_code",
+            Self::Pending => "authorization_pending",
+            Self::TooSoon => "slow_down",
+            Self::Rejected(_) => "access_denied",
+            Self::Expired => "expired_token",
+        }
+    }
+}
+
+impl Error {
+    /// The refusal of a credential in OAuth's word for it. What is no refusal,
+    /// or has a word that fits everywhere, stays what it is.
+    #[must_use]
+    pub fn said(self, word: Word) -> Self {
+        match self {
+            Self::Denied(ref denial) if denial.kind() == DenialKind::Unavailable => self,
+            Self::Denied(_)
+            | Self::WrongKey
+            | Self::UnknownGrant
+            | Self::NotAGrant
+            | Self::RootTokenNotAccepted => Self::Said(word, Box::new(self)),
+            other => other,
+        }
+    }
 }
 
 /// What a caller lacks, and what it could do instead.

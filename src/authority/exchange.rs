@@ -1,22 +1,21 @@
-//! Token exchange (RFC 8693): a grant with proof of its key, the root token, or
-//! an access token becomes an access token.
+//! Token exchange (RFC 8693) and the refresh of a session (RFC 6749 section 6):
+//! a grant with proof of its key, the root token, or an access token becomes an
+//! access token.
 
-use hardtack_token::dpop::ProofError;
+use std::sync::Arc;
+
 use hardtack_token::{
-    Access, AuthorityId, Caveat, DeviceId, Grant, GrantId, MAX_HOLDER_BLOCKS, NewSession, Origin,
-    Profile, Role, RootToken, Scope, ScopeSet, ServiceName, SessionId, Subject, Timestamp,
-    TokenText, Untrusted, attenuate,
+    AuthorityId, Grant, GrantId, Origin, Profile, Role, RootToken, Scope, ScopeSet, ServiceName,
+    Subject, TokenText, Untrusted,
 };
-use rand::rngs::StdRng;
-use serde_json::json;
 
-use crate::authority::caller::{EXPOSED, From, LiveCaller};
-use crate::authority::proof::{ProvenKey, Target};
+use crate::authority::caller::{From, LiveCaller};
+use crate::authority::client::{KeyOf, Proofs, Proven, check_client_id};
+use crate::authority::error::Word;
 use crate::authority::{Authority, DEFAULT_SESSION, Error, MAX_SESSION, SERVICE};
-use crate::domain::audit::Actor;
-use crate::domain::grant::{GrantRecord, Holder};
+use crate::domain::grant::Holder;
 use crate::domain::policy::Policy;
-use crate::store::{NewGrant, SessionRecord, Tx};
+use crate::store::{NewGrant, Tx};
 
 /// What is presented for exchange.
 #[derive(Clone, Debug)]
@@ -48,17 +47,6 @@ pub struct Wanted {
     pub expires_in: Option<u64>,
 }
 
-/// The proofs of a key that came with an exchange.
-#[derive(Clone, Copy, Debug)]
-pub struct Proofs<'a> {
-    /// The request that a DPoP proof must have been made for.
-    pub target: Target<'a>,
-    /// The `DPoP` header.
-    pub dpop: Option<&'a str>,
-    /// The `client_assertion` (RFC 7523).
-    pub assertion: Option<&'a str>,
-}
-
 /// What an exchange gives.
 #[derive(Clone, Debug)]
 pub struct Issued {
@@ -74,20 +62,14 @@ pub struct Issued {
     pub warning: Option<&'static str>,
 }
 
-/// The key that an exchange was made with, and whether the token is to be bound to it.
-struct Proven {
-    keys: Vec<ProvenKey>,
-    bind: bool,
-}
-
-impl Proven {
-    fn device(&self) -> Option<DeviceId> {
-        self.keys.first().map(|key| key.device)
-    }
-
-    fn holder(&self) -> Option<DeviceId> {
-        self.device().filter(|_| self.bind)
-    }
+/// A request for an access token whose client was let in.
+pub(crate) struct Asked<'a> {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) wanted: &'a Wanted,
+    /// The life that was asked for, in seconds.
+    pub(crate) seconds: u64,
+    pub(crate) proven: Proven,
+    pub(crate) from: From<'a>,
 }
 
 impl Authority {
@@ -99,143 +81,111 @@ impl Authority {
         proofs: Proofs<'_>,
         from: From<'_>,
     ) -> Result<Issued, Error> {
-        let seconds = session_seconds(wanted.expires_in)?;
-        let policy = self.policy();
-        if let Some(unknown) = wanted
-            .scopes
-            .iter()
-            .flat_map(ScopeSet::iter)
-            .find(|s| !policy.catalog().knows(s))
-        {
-            return Err(Error::InvalidScope([unknown.clone()].into_iter().collect()));
-        }
-        let mut tx = self.write().await?;
-        let proven = self.proven(&mut tx, subject, proofs).await?;
+        let token = subject.text();
+        let key_of = match subject {
+            SubjectToken::Grant(token) => KeyOf::Grant(token),
+            SubjectToken::Access(_) | SubjectToken::Root(_) => KeyOf::Anything,
+        };
+        let (asked, mut tx) = self
+            .enter_to_get(wanted, proofs, Some(token), key_of, from)
+            .await?;
         let issued = match subject {
-            SubjectToken::Grant(token) => {
-                self.activate(&mut tx, &policy, token, wanted, seconds, &proven, from)
+            SubjectToken::Grant(_) => {
+                self.activate_presented(&mut tx, &asked, token, proofs)
                     .await?
             }
-            SubjectToken::Root(token) => {
-                self.activate_root(&mut tx, &policy, token, wanted, seconds, &proven, from)
-                    .await?
-            }
-            SubjectToken::Access(token) => {
-                self.narrow(&mut tx, &policy, token, wanted, seconds, &proven)
-                    .await?
-            }
+            SubjectToken::Root(_) => self.activate_root(&mut tx, &asked, token).await?,
+            SubjectToken::Access(_) => self.narrow(&mut tx, &asked, token).await?,
         };
         tx.commit().await?;
         Ok(issued)
     }
 
-    /// Checks and spends the proofs that came with the request.
-    async fn proven(
+    /// Takes a grant as a refresh token: another access token, the same grant.
+    pub async fn refresh(
         &self,
-        tx: &mut Tx,
-        subject: &SubjectToken,
+        grant: &TokenText,
+        wanted: &Wanted,
         proofs: Proofs<'_>,
-    ) -> Result<Proven, Error> {
-        let mut keys = Vec::new();
-        if let Some(header) = proofs.dpop {
-            let token = subject.text().expose();
-            let (key, nonce) = self.check_dpop_of_exchange(header, proofs.target, token)?;
-            self.check_nonce(nonce.as_deref())?;
-            self.spend(tx, &key.proof).await?;
-            keys.push(key);
+        from: From<'_>,
+    ) -> Result<Issued, Error> {
+        if proofs.dpop.is_none() && proofs.assertion.is_none() {
+            return Err(Error::KeyRequired);
         }
-        if let Some(assertion) = proofs.assertion {
-            let device = Self::assertion_subject(assertion)?;
-            let known = self.key_of_subject(tx, subject, device).await?;
-            let key = self.check_assertion(assertion, known.as_ref())?;
-            if !tx.spend_proof(&key.proof).await? {
-                return Err(Error::Assertion(ProofError::Replayed));
-            }
-            keys.push(key);
-        }
-        match keys.as_slice() {
-            [one, two] if one.device != two.device => Err(Error::WrongKey),
-            _ => Ok(Proven {
-                bind: proofs.dpop.is_some(),
-                keys,
-            }),
-        }
+        let subject = SubjectToken::Grant(grant.clone());
+        let exchanged = self.exchange(&subject, wanted, proofs, from).await;
+        exchanged.map_err(|error| error.said(Word::InvalidGrant))
     }
 
-    /// The public key of the device that an assertion names: the store has it
-    /// from the pairing, the local device's is derived.
-    async fn key_of_subject(
+    /// Checks what is asked for as far as it goes alone, then lets the client in.
+    pub(crate) async fn enter_to_get<'a>(
         &self,
-        tx: &mut Tx,
-        subject: &SubjectToken,
-        device: DeviceId,
-    ) -> Result<Option<hardtack_token::PublicKey>, Error> {
-        if device == self.local_device() {
-            let key = self.secrets().local_device().verifying_key();
-            return Ok(Some(hardtack_token::PublicKey::from_bytes(key.as_bytes())?));
+        wanted: &'a Wanted,
+        proofs: Proofs<'_>,
+        token: Option<&TokenText>,
+        key_of: KeyOf<'_>,
+        from: From<'a>,
+    ) -> Result<(Asked<'a>, Tx), Error> {
+        let seconds = session_seconds(wanted.expires_in)?;
+        let policy = self.policy();
+        let mut named = wanted.scopes.iter().flat_map(ScopeSet::iter);
+        if let Some(unknown) = named.find(|s| !policy.catalog().knows(s)) {
+            return Err(Error::InvalidScope([unknown.clone()].into_iter().collect()));
         }
-        let SubjectToken::Grant(token) = subject else {
-            return Ok(None);
+        let (proven, tx) = self.enter_client(&policy, proofs, token, key_of).await?;
+        let asked = Asked {
+            policy,
+            wanted,
+            seconds,
+            proven,
+            from,
         };
-        let untrusted = Untrusted::read(token, &self.verifier.keys())?;
-        let Profile::Chain(claims) = untrusted.claims() else {
-            return Ok(None);
-        };
-        let request = tx.request_of_grant(claims.leaf().id).await?;
-        match request {
-            Some(request) if request.device == device => Ok(Some(request.key)),
-            Some(_) => Err(Error::WrongKey),
-            None => Err(Error::UnknownGrant),
-        }
+        Ok((asked, tx))
     }
 
     /// A grant with proof of its key: a new session on its stored chain.
-    #[expect(clippy::too_many_arguments, reason = "one arm of `exchange`")]
-    async fn activate(
+    async fn activate_presented(
         &self,
         tx: &mut Tx,
-        policy: &Policy,
+        asked: &Asked<'_>,
         token: &TokenText,
-        wanted: &Wanted,
-        seconds: u64,
-        proven: &Proven,
-        from: From<'_>,
+        proofs: Proofs<'_>,
     ) -> Result<Issued, Error> {
         let untrusted = Untrusted::read(token, &self.verifier.keys())?;
         let claims = match untrusted.claims() {
             Profile::Chain(claims) if claims.session.is_none() => claims,
-            Profile::Chain(_) | Profile::Root(_) => {
-                return Err(Error::InvalidRequest(
-                    "the subject token is not a grant: `subject_token_type` says what it is"
-                        .to_owned(),
-                ));
-            }
+            Profile::Chain(_) | Profile::Root(_) => return Err(Error::NotAGrant),
         };
-        let Some(key) = proven.keys.first() else {
-            return Err(ProofError::Missing.into());
+        let Some(key) = asked.proven.key() else {
+            return Err(hardtack_token::dpop::ProofError::Missing.into());
         };
         let live = self.live_grant(tx, token, claims, key).await?;
-        let now = self.now();
-        tx.grant_used(live.record.id, now).await?;
-        let session = self.new_session(wanted, seconds, proven, live.record.expires_at)?;
-        self.issue(tx, policy, &live, session, wanted, proven, from)
-            .await
+        check_client_id(proofs, key.device)?;
+        self.activate(tx, asked, &live).await
+    }
+
+    /// A new session on the stored chain of a grant that was found live and
+    /// whose key was proven.
+    pub(crate) async fn activate(
+        &self,
+        tx: &mut Tx,
+        asked: &Asked<'_>,
+        live: &LiveCaller,
+    ) -> Result<Issued, Error> {
+        tx.grant_used(live.record.id, self.now()).await?;
+        let session = self.new_session(asked, live.record.expires_at)?;
+        self.issue_session(tx, asked, live, session).await
     }
 
     /// The root token: a fresh authority block with a grant for `service("root")`.
-    #[expect(clippy::too_many_arguments, reason = "one arm of `exchange`")]
     async fn activate_root(
         &self,
         tx: &mut Tx,
-        policy: &Policy,
+        asked: &Asked<'_>,
         token: &TokenText,
-        wanted: &Wanted,
-        seconds: u64,
-        proven: &Proven,
-        from: From<'_>,
     ) -> Result<Issued, Error> {
-        let named = wanted.scopes.clone().filter(|scopes| !scopes.is_empty());
-        let scopes = named.ok_or_else(|| {
+        let named = asked.wanted.scopes.clone();
+        let scopes = named.filter(|scopes| !scopes.is_empty()).ok_or_else(|| {
             Error::InvalidRequest("`scope` is required with the root token".to_owned())
         })?;
         let root = self.unseal_root(tx, &RootToken::read(token)?).await?;
@@ -246,7 +196,7 @@ impl Authority {
             subject: Subject::Service(ServiceName::root()),
             role: SERVICE.parse::<Role>()?,
             scopes,
-            not_after: Some(now.plus(seconds)),
+            not_after: Some(now.plus(asked.seconds)),
         };
         let authority = AuthorityId::from_uuid(self.new_uuid(&mut rng));
         let chain = root
@@ -272,179 +222,32 @@ impl Authority {
             profile: chain.profile()?,
             chain,
         };
-        let session = self.new_session(wanted, seconds, proven, grant.not_after)?;
-        self.issue(tx, policy, &live, session, wanted, proven, from)
-            .await
-    }
-
-    /// An access or service token: a holder's block on exactly what was
-    /// presented. Never a new session, so never longer, wider or elsewhere.
-    async fn narrow(
-        &self,
-        tx: &mut Tx,
-        policy: &Policy,
-        token: &TokenText,
-        wanted: &Wanted,
-        seconds: u64,
-        proven: &Proven,
-    ) -> Result<Issued, Error> {
-        let now = self.now();
-        let catalog = policy.catalog();
-        let access = self.verifier.verify_once(token, catalog, now)?;
-        access.check_live(now, proven.device())?;
-        self.live_session(tx, access.session().id, access.grant_id())
-            .await?;
-        if access.chain().holder.len() >= MAX_HOLDER_BLOCKS {
-            return Err(Error::ChainTooLong);
-        }
-        self.check_same_audience(&access, wanted)?;
-        let given = |s: &&Scope| {
-            let required = catalog.require(s);
-            required.is_some_and(|r| catalog.meets(access.scope_bits(), r))
-        };
-        check_scopes(wanted, given)?;
-
-        let end = access.expires_at().min(now.plus(seconds));
-        let mut caveats = vec![Caveat::NotAfter(end)];
-        caveats.extend(wanted.scopes.clone().map(Caveat::Scopes));
-        let bound = access.bound_to_holder();
-        if let (false, Some(device)) = (bound, proven.holder()) {
-            caveats.push(Caveat::Holder(device));
-        }
-        let narrowed = attenuate(token, &caveats, &mut self.entropy.rng())?;
-        Ok(Issued {
-            token: narrowed,
-            bound: bound || proven.holder().is_some(),
-            expires_in: end.since(now),
-            scopes: wanted.scopes.clone().unwrap_or_else(|| access.scopes()),
-            warning: None,
-        })
-    }
-
-    fn check_same_audience(&self, access: &Access, wanted: &Wanted) -> Result<(), Error> {
-        match self.audience(wanted)? {
-            Some(origin) if origin.as_str() != access.session().audience => {
-                Err(Error::InvalidTarget(format!(
-                    "this access token is for `{}` and cannot be given another audience: exchange the grant",
-                    access.session().audience
-                )))
-            }
-            Some(_) | None => Ok(()),
-        }
+        let session = self.new_session(asked, grant.not_after)?;
+        self.issue_session(tx, asked, &live, session).await
     }
 
     /// The one audience that was asked for.
-    fn audience(&self, wanted: &Wanted) -> Result<Option<Origin>, Error> {
-        match wanted.audiences.as_slice() {
-            [] => Ok(None),
-            [one] => one.parse().map(Some).map_err(|_| {
+    pub(crate) fn audience(&self, named: &[String]) -> Result<Option<Origin>, Error> {
+        let mut origins = Vec::new();
+        for text in named {
+            let origin: Origin = text.parse().map_err(|_| {
                 Error::InvalidTarget(format!(
                     "`{}` is not an http(s) origin, such as {}",
-                    one.chars().take(200).collect::<String>(),
+                    text.chars().take(200).collect::<String>(),
                     self.settings.gateway_url
                 ))
-            }),
+            })?;
+            origins.push(origin);
+        }
+        // The same one may be named as `audience` and as `resource`.
+        origins.dedup();
+        match origins.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(one.clone())),
             [..] => Err(Error::InvalidTarget(
                 "a token has one audience: ask for one token for each".to_owned(),
             )),
         }
-    }
-
-    fn new_session(
-        &self,
-        wanted: &Wanted,
-        seconds: u64,
-        proven: &Proven,
-        grant_end: Option<Timestamp>,
-    ) -> Result<NewSession, Error> {
-        let audience = self.audience(wanted)?;
-        let audience = audience.unwrap_or_else(|| self.settings.gateway_url.clone());
-        let end = self.now().plus(seconds);
-        let mut rng: StdRng = self.entropy.rng();
-        let mut caveats = Vec::new();
-        caveats.extend(wanted.scopes.clone().map(Caveat::Scopes));
-        caveats.extend(proven.holder().map(Caveat::Holder));
-        Ok(NewSession {
-            id: SessionId::from_uuid(self.new_uuid(&mut rng)),
-            audience: audience.to_string(),
-            not_after: grant_end.map_or(end, |grant| grant.min(end)),
-            caveats,
-        })
-    }
-
-    /// Attests the session, writes its row and its audit row.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the last step of two arms of `exchange`"
-    )]
-    async fn issue(
-        &self,
-        tx: &mut Tx,
-        policy: &Policy,
-        live: &LiveCaller,
-        session: NewSession,
-        wanted: &Wanted,
-        proven: &Proven,
-        from: From<'_>,
-    ) -> Result<Issued, Error> {
-        let catalog = policy.catalog();
-        let gives = live.profile.effective(catalog);
-        let held = |s: &&Scope| catalog.require(s).is_some_and(|r| catalog.meets(&gives, r));
-        check_scopes(wanted, held)?;
-        let now = self.now();
-        let keys = self.keys();
-        let mut rng = self.entropy.rng();
-        let token = live
-            .chain
-            .append_session(&session, &keys.attestation, &mut rng)?;
-        // What does not verify here would not verify at a gateway: say so now,
-        // and deny while the revocations are not known.
-        self.verifier.verify_once(&token, catalog, now)?;
-        tx.insert_session(&SessionRecord {
-            id: session.id,
-            grant: live.record.id,
-            audience: session.audience.clone(),
-            revoked: false,
-            created_at: now,
-            expires_at: session.not_after,
-        })
-        .await?;
-        let named = wanted.scopes.clone();
-        let scopes = named.unwrap_or_else(|| live.profile.scopes_in(catalog));
-        let exposed = from.exposed && live.record.device().is_none();
-        let warning = exposed.then_some(EXPOSED);
-        let detail = json!({
-            "grant_id": live.record.id.to_string(),
-            "audience": session.audience,
-            "scopes": scopes.to_strings(),
-            "bound": proven.bind,
-            "expires_at": session.not_after.to_string(),
-            "root_token_exposed": warning.is_some(),
-        });
-        let actor = actor(&live.record);
-        self.audit(
-            tx,
-            actor,
-            "token.exchange",
-            session.id,
-            from.address,
-            detail,
-        )
-        .await?;
-        Ok(Issued {
-            token,
-            bound: proven.bind,
-            expires_in: session.not_after.since(now),
-            scopes,
-            warning,
-        })
-    }
-}
-
-fn actor(record: &GrantRecord) -> Actor {
-    match record.device() {
-        Some(device) => Actor::Device(device, record.id),
-        None => Actor::Root,
     }
 }
 
@@ -459,7 +262,7 @@ fn session_seconds(asked: Option<u64>) -> Result<u64, Error> {
 }
 
 /// Refuses scopes that were asked for and are not held.
-fn check_scopes(wanted: &Wanted, given: impl Fn(&&Scope) -> bool) -> Result<(), Error> {
+pub(crate) fn check_scopes(wanted: &Wanted, given: impl Fn(&&Scope) -> bool) -> Result<(), Error> {
     let Some(scopes) = &wanted.scopes else {
         return Ok(());
     };

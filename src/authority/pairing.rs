@@ -4,6 +4,7 @@ use hardtack_token::{Catalog, DeviceId, GrantId, ScopeSet, TokenText};
 use serde_json::json;
 
 use crate::authority::caller::{Call, Caller};
+use crate::authority::connection::ProvenDevice;
 use crate::authority::proof::{ProvenKey, Target};
 use crate::authority::{Authority, Error};
 use crate::domain::grant::GrantStatus;
@@ -43,18 +44,50 @@ impl Authority {
     ) -> Result<DeviceView, Error> {
         let proven = self.prove(proof, target)?;
         let policy = self.policy();
-        check_ask(&policy, &ask)?;
-        let now = self.now();
         let mut tx = self.write().await?;
         self.spend(&mut tx, &proven.proof).await?;
+        let proven = ProvenDevice {
+            device: proven.device,
+            key: proven.key,
+        };
+        let view = self
+            .place_request(&mut tx, &policy, proven, ask, address)
+            .await?;
+        tx.commit().await?;
+        Ok(view)
+    }
 
-        if let Some(view) = self
-            .held_already(&mut tx, &policy, proven.device, &ask)
-            .await?
-        {
-            tx.commit().await?;
+    /// The grant of a device that holds what it asks for, or the request for it.
+    pub(crate) async fn place_request(
+        &self,
+        tx: &mut Tx,
+        policy: &Policy,
+        proven: ProvenDevice,
+        ask: Ask,
+        address: &str,
+    ) -> Result<DeviceView, Error> {
+        check_ask(policy, &ask)?;
+        if let Some(view) = self.held_already(tx, policy, proven.device, &ask).await? {
             return Ok(view);
         }
+        let request = self.ask_to_pair(tx, policy, proven, ask, address).await?;
+        Ok(DeviceView {
+            request,
+            grant: None,
+        })
+    }
+
+    /// The request that stands for an ask: the one that waits, or a new one.
+    pub(crate) async fn ask_to_pair(
+        &self,
+        tx: &mut Tx,
+        policy: &Policy,
+        proven: ProvenDevice,
+        ask: Ask,
+        address: &str,
+    ) -> Result<PairingRequest, Error> {
+        check_ask(policy, &ask)?;
+        let now = self.now();
         let expires_at = now.plus(self.settings.request_ttl);
         let before = tx.pending_request_of(proven.device).await?;
         if let Some(mut request) = before
@@ -62,14 +95,10 @@ impl Authority {
             .filter(|r| r.is_pending(now) && r.covers(&ask))
         {
             tx.extend_request(request.id, expires_at).await?;
-            tx.commit().await?;
             request.expires_at = expires_at;
-            return Ok(DeviceView {
-                request,
-                grant: None,
-            });
+            return Ok(request);
         }
-
+        self.limits.ask(address, self.millis())?;
         let mut rng = self.entropy.rng();
         let id = RequestId::from_uuid(self.new_uuid(&mut rng));
         if let Some(before) = before {
@@ -79,13 +108,13 @@ impl Authority {
             };
             tx.close_request(before.id, &state).await?;
         }
-        check_room(&mut tx, address, now).await?;
+        check_room(tx, address, now).await?;
         let request = PairingRequest {
             id,
             device: proven.device,
             key: proven.key,
             ask,
-            user_code: free_code(&mut tx, &mut rng).await?,
+            user_code: free_code(tx, &mut rng).await?,
             address: address.to_owned(),
             state: RequestState::Pending,
             created_at: now,
@@ -93,11 +122,7 @@ impl Authority {
             previously_revoked: tx.ever_revoked(proven.device).await?,
         };
         tx.insert_request(&request).await?;
-        tx.commit().await?;
-        Ok(DeviceView {
-            request,
-            grant: None,
-        })
+        Ok(request)
     }
 
     /// A device asks what became of its request. Others learn nothing, not even
@@ -239,7 +264,9 @@ impl Authority {
 
     fn prove(&self, proof: Option<&str>, target: Target<'_>) -> Result<ProvenKey, Error> {
         let header = proof.ok_or(hardtack_token::dpop::ProofError::Missing)?;
-        self.check_dpop(header, target, None).map(|(key, _)| key)
+        let (key, _) = self.check_dpop(header, target, None)?;
+        self.limits.device(key.device, self.millis())?;
+        Ok(key)
     }
 
     async fn sealed_grant(&self, tx: &mut Tx, id: GrantId) -> Result<TokenText, Error> {

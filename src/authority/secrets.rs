@@ -66,6 +66,7 @@ pub struct Secrets {
     data: Key,
     wrap: Key,
     nonce: Key,
+    device_code: Key,
     keyset: Key,
     local_device: SigningKey,
     check: [u8; 16],
@@ -97,6 +98,7 @@ impl Secrets {
             data: derive("data key")?,
             wrap: derive("attestation key wrapping")?,
             nonce: derive("nonce key")?,
+            device_code: derive("device code authentication")?,
             keyset: derive("keyset authentication")?,
             local_device: SigningKey::from_bytes(&*derive("local device")?),
             check,
@@ -156,6 +158,23 @@ impl Secrets {
         let full = mac(&self.nonce, &[&period.to_be_bytes()])?.finalize();
         let full: [u8; 32] = full.into_bytes().into();
         full.first_chunk::<16>().copied().ok_or(SecretError::Format)
+    }
+
+    /// The MAC that makes the id of a pairing request its device code.
+    pub fn device_code_mac(&self, request: Uuid) -> Result<[u8; 16], SecretError> {
+        let full = mac(&self.device_code, &[request.as_bytes()])?.finalize();
+        let full: [u8; 32] = full.into_bytes().into();
+        full.first_chunk::<16>().copied().ok_or(SecretError::Format)
+    }
+
+    /// Whether a presented MAC is the one of this request; in constant time.
+    pub fn check_device_code(&self, request: Uuid, presented: &[u8]) -> Result<(), SecretError> {
+        if presented.len() != 16 {
+            return Err(SecretError::Seal);
+        }
+        let mac = mac(&self.device_code, &[request.as_bytes()])?;
+        mac.verify_truncated_left(presented)
+            .map_err(|_| SecretError::Seal)
     }
 
     /// The MAC over the rows of the key tables, part by part.

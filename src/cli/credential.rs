@@ -145,8 +145,12 @@ fn local_device(context: &Context, instance_id: &str) -> Result<Option<Credentia
         Ok(secrets) => secrets,
         Err(DataDirError::NoSecret(_)) => return Ok(None),
         Err(error) => {
+            let owner = match dir.check_owner() {
+                Err(DataDirError::Foreign { owner, .. }) => format!(" (user {owner})"),
+                _ => String::new(),
+            };
             return Err(format!(
-                "the local device's key cannot be read here ({error}); run this as the owner of the data directory"
+                "the local device's key cannot be read here ({error}); run this as the owner of the data directory{owner}"
             ));
         }
     };

@@ -21,6 +21,22 @@ pub enum Operation {
     DevicesRetire,
     /// Revoke or retire a device that one did not approve.
     DevicesEndAny,
+    /// Invite a device, which is paired without another approval.
+    DevicesInvite,
+    /// List invites.
+    InvitesList,
+    /// End an invite.
+    InvitesRevoke,
+    /// Issue a service token.
+    TokensIssue,
+    /// List service tokens.
+    TokensList,
+    /// Revoke a service token.
+    TokensRevoke,
+    /// Follow what happens.
+    Events,
+    /// Ask what a token of another is.
+    Introspect,
     /// Read the audit log.
     AuditRead,
     /// Make a copy of the database.
@@ -33,7 +49,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation that needs a scope, for the check that the policy names one.
-    pub const WITH_SCOPE: [Self; 11] = [
+    pub const WITH_SCOPE: [Self; 19] = [
         Self::PairingList,
         Self::PairingShow,
         Self::PairingApprove,
@@ -43,6 +59,14 @@ impl Operation {
         Self::DevicesRevoke,
         Self::DevicesRetire,
         Self::DevicesEndAny,
+        Self::DevicesInvite,
+        Self::InvitesList,
+        Self::InvitesRevoke,
+        Self::TokensIssue,
+        Self::TokensList,
+        Self::TokensRevoke,
+        Self::Events,
+        Self::Introspect,
         Self::AuditRead,
         Self::Backup,
     ];
@@ -60,6 +84,14 @@ impl Operation {
             Self::DevicesRevoke => "hardtack.devices.revoke",
             Self::DevicesRetire => "hardtack.devices.retire",
             Self::DevicesEndAny => "hardtack.devices.end_any",
+            Self::DevicesInvite => "hardtack.devices.invite",
+            Self::InvitesList => "hardtack.invites.list",
+            Self::InvitesRevoke => "hardtack.invites.revoke",
+            Self::TokensIssue => "hardtack.tokens.issue",
+            Self::TokensList => "hardtack.tokens.list",
+            Self::TokensRevoke => "hardtack.tokens.revoke",
+            Self::Events => "hardtack.events",
+            Self::Introspect => "hardtack.introspect",
             Self::AuditRead => "hardtack.audit.read",
             Self::Backup => "hardtack.backup",
             Self::Whoami => "hardtack.whoami",
@@ -72,7 +104,7 @@ impl Operation {
     #[must_use]
     pub const fn makes_authority(self) -> bool {
         match self {
-            Self::PairingApprove => true,
+            Self::PairingApprove | Self::DevicesInvite | Self::TokensIssue => true,
             Self::PairingList
             | Self::PairingShow
             | Self::PairingReject
@@ -81,6 +113,12 @@ impl Operation {
             | Self::DevicesRevoke
             | Self::DevicesRetire
             | Self::DevicesEndAny
+            | Self::InvitesList
+            | Self::InvitesRevoke
+            | Self::TokensList
+            | Self::TokensRevoke
+            | Self::Events
+            | Self::Introspect
             | Self::AuditRead
             | Self::Backup
             | Self::Whoami

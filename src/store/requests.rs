@@ -1,12 +1,12 @@
 //! Pairing requests' rows.
 
-use hardtack_token::{DeviceId, GrantId, PublicKey, Timestamp};
+use hardtack_token::{DeviceId, GrantId, PublicKey, Role, Timestamp};
 use uuid::Uuid;
 
 use crate::domain::ids::RequestId;
 use crate::domain::pairing::{Ask, DeviceName, Metadata, PairingRequest, RequestState};
 use crate::domain::user_code::UserCode;
-use crate::store::row::{Page, count, parsed, seconds, sized, timestamp};
+use crate::store::row::{Page, count, parsed, public_key, seconds, sized, timestamp};
 use crate::store::{StoreError, Tx, on};
 
 /// Which requests to list.
@@ -50,6 +50,9 @@ macro_rules! select {
 const BY_ID: &str = select!("WHERE id = $1");
 const PENDING_OF: &str = select!("WHERE device_id = $1 AND status = 'pending'");
 const OF_GRANT: &str = select!("WHERE grant_id = $1");
+const APPROVED_OF: &str = select!(
+    "WHERE device_id = $1 AND role = $2 AND status = 'approved' ORDER BY created_at DESC, id DESC LIMIT 1"
+);
 const LIST: &str = select!(
     "WHERE id > $1 AND ($2 = '' OR (status = $2 AND ($2 <> 'pending' OR expires_at > $3))) ORDER BY id LIMIT $4"
 );
@@ -64,6 +67,7 @@ const CLOSE: &str = "UPDATE pairing_request SET status = $1, grant_id = $2, supe
 const PENDING_COUNT: &str = "SELECT COUNT(*) FROM pairing_request WHERE status = 'pending' AND expires_at > $1 AND ($2 = '' OR address = $2)";
 const CODE_IN_USE: &str =
     "SELECT COUNT(*) FROM pairing_request WHERE user_code = $1 AND status = 'pending'";
+const KEY_OF_DEVICE: &str = "SELECT public_key FROM pairing_request WHERE device_id = $1 LIMIT 1";
 const PURGE: &str = "DELETE FROM pairing_request WHERE id IN (SELECT id FROM pairing_request WHERE expires_at < $1 AND status <> 'approved' LIMIT $2)";
 
 impl Tx {
@@ -93,6 +97,31 @@ impl Tx {
         let row: Option<Row> =
             on!(self, c => sqlx::query_as(OF_GRANT).bind(grant.uuid()).fetch_optional(c).await)?;
         row.map(Row::read).transpose()
+    }
+
+    /// The request of a device in a role that was approved last.
+    pub async fn approved_request_of(
+        &mut self,
+        device: DeviceId,
+        role: &Role,
+    ) -> Result<Option<PairingRequest>, StoreError> {
+        let row: Option<Row> = on!(self, c => sqlx::query_as(APPROVED_OF)
+            .bind(device.as_bytes().as_slice())
+            .bind(role.as_str())
+            .fetch_optional(c).await)?;
+        row.map(Row::read).transpose()
+    }
+
+    /// The public key of a device that asked to be paired at some time.
+    pub async fn key_of_device(
+        &mut self,
+        device: DeviceId,
+    ) -> Result<Option<PublicKey>, StoreError> {
+        let row: Option<Vec<u8>> = on!(self, c => sqlx::query_scalar(KEY_OF_DEVICE)
+            .bind(device.as_bytes().as_slice())
+            .fetch_optional(c).await)?;
+        row.map(|key| public_key(&key, "pairing_request"))
+            .transpose()
     }
 
     /// Requests in the order of their making.
@@ -214,8 +243,7 @@ impl Row {
             table: TABLE,
             column,
         };
-        let key = PublicKey::from_bytes(&sized(&self.public_key, TABLE, "public_key")?)
-            .map_err(|_| corrupt("public_key"))?;
+        let key = public_key(&self.public_key, TABLE)?;
         let metadata = serde_json::from_str(&self.metadata).map_err(|_| corrupt("metadata"))?;
         let state = match (self.status.as_str(), self.grant_id, self.superseded_by) {
             ("pending", None, None) => RequestState::Pending,

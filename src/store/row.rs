@@ -1,6 +1,6 @@
 //! Between columns and types.
 
-use hardtack_token::Timestamp;
+use hardtack_token::{PublicKey, Timestamp};
 
 use crate::store::StoreError;
 
@@ -42,6 +42,16 @@ pub(super) fn sized<const N: usize>(
     bytes
         .try_into()
         .map_err(|_| StoreError::Corrupt { table, column })
+}
+
+/// Reads a column `public_key`.
+pub(super) fn public_key(bytes: &[u8], table: &'static str) -> Result<PublicKey, StoreError> {
+    let corrupt = StoreError::Corrupt {
+        table,
+        column: "public_key",
+    };
+    let bytes = sized(bytes, table, "public_key")?;
+    PublicKey::from_bytes(&bytes).map_err(|_| corrupt)
 }
 
 /// The number of rows that a statement gave back as a `BIGINT`.

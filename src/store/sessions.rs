@@ -1,10 +1,10 @@
 //! Sessions' rows, and the proofs of possession that were used.
 
 use hardtack_token::dpop::ProofId;
-use hardtack_token::{GrantId, SessionId, Timestamp};
+use hardtack_token::{DeviceId, GrantId, PublicKey, SessionId, Timestamp};
 use uuid::Uuid;
 
-use crate::store::row::{seconds, timestamp};
+use crate::store::row::{public_key, seconds, timestamp};
 use crate::store::{StoreError, Tx, on};
 
 /// A session that was given out.
@@ -38,6 +38,9 @@ const BY_ID: &str =
     "SELECT grant_id, audience, revoked, created_at, expires_at FROM session WHERE id = $1";
 const PURGE: &str =
     "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2)";
+const KEEP_KEY: &str = "INSERT INTO bound_key (device_id, public_key, expires_at) VALUES ($1, $2, $3) ON CONFLICT (device_id) DO UPDATE SET expires_at = CASE WHEN bound_key.expires_at < excluded.expires_at THEN excluded.expires_at ELSE bound_key.expires_at END";
+const BOUND_KEY: &str = "SELECT public_key FROM bound_key WHERE device_id = $1";
+const PURGE_KEYS: &str = "DELETE FROM bound_key WHERE device_id IN (SELECT device_id FROM bound_key WHERE expires_at < $1 LIMIT $2)";
 const SPEND: &str =
     "INSERT INTO proof (hash, expires_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING";
 const PURGE_PROOFS: &str =
@@ -77,6 +80,38 @@ impl Tx {
         limit: u32,
     ) -> Result<u64, StoreError> {
         let deleted = on!(self, c => sqlx::query(PURGE)
+            .bind(seconds(before))
+            .bind(i64::from(limit))
+            .execute(c).await.map(|done| done.rows_affected()))?;
+        Ok(deleted)
+    }
+
+    /// Keeps the key that a token is bound to, for as long as such a token lives.
+    pub async fn keep_key(
+        &mut self,
+        device: DeviceId,
+        key: &PublicKey,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(KEEP_KEY)
+            .bind(device.as_bytes().as_slice())
+            .bind(key.as_bytes().as_slice())
+            .bind(seconds(until))
+            .execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// A key that was kept.
+    pub async fn bound_key(&mut self, device: DeviceId) -> Result<Option<PublicKey>, StoreError> {
+        let row: Option<Vec<u8>> = on!(self, c => sqlx::query_scalar(BOUND_KEY)
+            .bind(device.as_bytes().as_slice())
+            .fetch_optional(c).await)?;
+        row.map(|key| public_key(&key, "bound_key")).transpose()
+    }
+
+    /// Forgets up to `limit` keys that no live token is bound to.
+    pub async fn purge_keys(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let deleted = on!(self, c => sqlx::query(PURGE_KEYS)
             .bind(seconds(before))
             .bind(i64::from(limit))
             .execute(c).await.map(|done| done.rows_affected()))?;

@@ -1,7 +1,8 @@
 //! Exchanging: both proofs, narrowing, audiences, the root token.
 
 use hardtack::authority::caller::From;
-use hardtack::authority::exchange::{Issued, Proofs, SubjectToken, Wanted};
+use hardtack::authority::client::Proofs;
+use hardtack::authority::exchange::{Issued, SubjectToken, Wanted};
 use hardtack::authority::{Error, MAX_SESSION};
 use hardtack_token::{Caveat, Profile, TokenText, Untrusted, attenuate};
 use rand::SeedableRng;
@@ -238,7 +239,7 @@ async fn the_subject_must_be_what_its_type_says() {
         .exchange(&as_grant, &Wanted::default())
         .await
         .unwrap_err();
-    assert_eq!(code(&refused), "InvalidRequest");
+    assert_eq!(code(&refused), "NotAGrant");
     let refused = narrow(&world, &paired.grant, &Wanted::default())
         .await
         .unwrap_err();
@@ -282,11 +283,7 @@ fn wanted(scopes: &str, audience: Option<&str>, expires_in: Option<u64>) -> Want
 }
 
 const fn no_proofs() -> Proofs<'static> {
-    Proofs {
-        target: token_target(),
-        dpop: None,
-        assertion: None,
-    }
+    Proofs::none(token_target())
 }
 
 async fn exchange(
@@ -296,9 +293,9 @@ async fn exchange(
     assertion: Option<&str>,
 ) -> Result<Issued, Error> {
     let proofs = Proofs {
-        target: token_target(),
         dpop,
         assertion,
+        ..no_proofs()
     };
     let subject = SubjectToken::Grant(grant.clone());
     let wanted = Wanted::default();

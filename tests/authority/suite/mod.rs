@@ -1,9 +1,11 @@
 //! Loaded once for each database; which one is told by the module's path.
 
 mod approving;
+mod device_code;
 mod ending;
 mod exchanging;
 mod model;
 mod pairing;
 mod recovery;
+mod refreshing;
 mod support;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use hardtack::authority::Error;
 use hardtack::authority::bootstrap::Bootstrap;
+use hardtack::authority::client::Proofs;
 use hardtack::authority::entropy::Entropy;
-use hardtack::authority::exchange::{Proofs, SubjectToken, Wanted};
+use hardtack::authority::exchange::{SubjectToken, Wanted};
 use hardtack::authority::secrets::Secrets;
 use hardtack::domain::audit::AuditRecord;
 use hardtack::store::Store;
@@ -342,11 +343,7 @@ async fn by_root(world: &World, root: &TokenText) -> Result<(), Error> {
         scopes: Some("operator.read".parse().unwrap()),
         ..Wanted::default()
     };
-    let proofs = Proofs {
-        target: token_target(),
-        dpop: None,
-        assertion: None,
-    };
+    let proofs = Proofs::none(token_target());
     let subject = SubjectToken::Root(root.clone());
     let done = world.authority.exchange(&subject, &wanted, proofs, FROM);
     done.await.map(drop)

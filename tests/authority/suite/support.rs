@@ -6,10 +6,12 @@ use arc_swap::ArcSwap;
 use hardtack::authority::approve::{Approval, Narrowing};
 use hardtack::authority::bootstrap::Bootstrap;
 use hardtack::authority::caller::{Call, Credential, From};
+use hardtack::authority::client::Proofs;
 use hardtack::authority::end::Ending;
 use hardtack::authority::entropy::Entropy;
-use hardtack::authority::exchange::{Issued, Proofs, SubjectToken, Wanted};
+use hardtack::authority::exchange::{Issued, SubjectToken, Wanted};
 use hardtack::authority::feed::FeedPosition;
+use hardtack::authority::limits::Rates;
 use hardtack::authority::pairing::DeviceView;
 use hardtack::authority::proof::Target;
 use hardtack::authority::secrets::{SecretSource, Secrets};
@@ -110,6 +112,7 @@ impl World {
                 gateway_url: GATEWAY.parse().unwrap(),
                 request_ttl: 3600,
                 in_container: false,
+                rates: Rates::default(),
             },
             policy: Arc::new(ArcSwap::from_pointee(Policy::load(&[]).unwrap())),
             clock: shared,
@@ -239,9 +242,8 @@ impl World {
         let assertion = paired.device.assertion(ISSUER, self.now());
         let subject = SubjectToken::Grant(paired.grant.clone());
         let proofs = Proofs {
-            target: token_target(),
-            dpop: None,
             assertion: Some(&assertion),
+            ..Proofs::none(token_target())
         };
         self.authority
             .exchange(&subject, wanted, proofs, FROM)

@@ -1,12 +1,13 @@
 //! Refusals of `/oauth` in the form of RFC 6749 section 5.2.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use crate::api::problem::Problem;
-use crate::authority::error::Error;
+use crate::authority::error::{DeviceCodeError, Error, Word};
+use crate::web::problem::quotable;
 
 /// A refusal as an OAuth client expects it; `code` says more than `error` can.
 #[derive(Debug)]
@@ -31,7 +32,8 @@ impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
         let mut body = json!({
             "error": self.error,
-            "error_description": self.problem.document.detail,
+            // RFC 6749 section 5.2 allows printable ASCII without quotes.
+            "error_description": quotable(&self.problem.document.detail),
             "code": self.problem.document.code,
         });
         if let (Some(members), false) =
@@ -42,8 +44,11 @@ impl IntoResponse for OAuthError {
         let mut headers: HeaderMap = self.problem.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status != StatusCode::UNAUTHORIZED {
-            headers.remove(http::header::WWW_AUTHENTICATE);
+        if self.error == "invalid_client" {
+            let basic = HeaderValue::from_static("Basic realm=\"hardtack\"");
+            headers.insert(WWW_AUTHENTICATE, basic);
+        } else if self.status != StatusCode::UNAUTHORIZED {
+            headers.remove(WWW_AUTHENTICATE);
         }
         (self.status, headers, body.to_string()).into_response()
     }
@@ -53,21 +58,31 @@ impl IntoResponse for OAuthError {
 /// (RFC 8693 section 2.2.2), a bad proof `invalid_dpop_proof` (RFC 9449 section 5).
 fn classify(error: &Error, status: StatusCode) -> (StatusCode, &'static str) {
     let bad = StatusCode::BAD_REQUEST;
+    let unauthorized = StatusCode::UNAUTHORIZED;
     match error {
+        Error::Said(Word::InvalidGrant, _) | Error::DeviceCode(DeviceCodeError::Unknown) => {
+            (bad, "invalid_grant")
+        }
+        Error::Said(Word::InvalidClient, _)
+        | Error::Assertion(_)
+        | Error::KeyRequired
+        | Error::NoClient
+        | Error::WrongClient => (unauthorized, "invalid_client"),
+        Error::Said(Word::InvalidToken, _) => (unauthorized, "invalid_token"),
+        Error::DeviceCode(why) => (bad, why.code()),
         Error::Proof(hardtack_token::dpop::ProofError::Missing) => (bad, "invalid_request"),
         Error::Proof(_) => (bad, "invalid_dpop_proof"),
         Error::NonceRequired => (bad, "use_dpop_nonce"),
-        Error::Assertion(_) => (StatusCode::UNAUTHORIZED, "invalid_client"),
-        Error::InvalidScope(_) | Error::UnknownScope(_) | Error::InsufficientScope(_) => {
-            (bad, "invalid_scope")
-        }
+        Error::InvalidScope(_) | Error::UnknownScope(_) => (bad, "invalid_scope"),
+        Error::InsufficientScope(_) => (status, "insufficient_scope"),
         Error::InvalidTarget(_) => (bad, "invalid_target"),
         Error::UnsupportedGrantType(_) => (bad, "unsupported_grant_type"),
-        Error::Denied(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
+        Error::Denied(_) | Error::Store(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
             (status, "temporarily_unavailable")
         }
         Error::Denied(_)
         | Error::WrongKey
+        | Error::NotAGrant
         | Error::UnknownGrant
         | Error::WrongRootToken
         | Error::RootTokenNotAccepted
