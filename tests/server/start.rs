@@ -142,7 +142,7 @@ fn a_start_with_wrong_settings_makes_no_install() {
         (["--public-url", "not a url"], 2),
         (["--gateway-url", "http://gw.example/path"], 2),
         (["--trusted-proxy", "10.0.0.0/40"], 2),
-        (["--database-url", "mysql://db"], 1),
+        (["--database-url", "mysql://db"], 2),
         (["--log-level", "a=b=c"], 2),
         (["--request-ttl", "soon"], 2),
     ] {
