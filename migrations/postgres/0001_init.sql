@@ -11,6 +11,7 @@ CREATE TABLE install (
     audit_seq     BIGINT NOT NULL,
     audit_hash    BYTEA    NOT NULL,
     catalog       TEXT    NOT NULL,
+    looks         BIGINT  NOT NULL DEFAULT 0,
     created_at    BIGINT NOT NULL
 );
 

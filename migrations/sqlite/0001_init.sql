@@ -11,6 +11,7 @@ CREATE TABLE install (
     audit_seq     INTEGER NOT NULL,
     audit_hash    BLOB    NOT NULL,
     catalog       TEXT    NOT NULL,
+    looks         INTEGER NOT NULL DEFAULT 0,
     created_at    INTEGER NOT NULL
 ) STRICT;
 

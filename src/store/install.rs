@@ -50,6 +50,8 @@ struct Row {
 
 const SELECT: &str = "SELECT instance_id, key_check, announced, keys_version, keys_mac, feed_seq, catalog FROM install WHERE id = 1";
 const INSERT: &str = "INSERT INTO install (id, instance_id, key_check, announced, keys_version, keys_mac, feed_seq, audit_seq, audit_hash, catalog, created_at) VALUES (1, $1, $2, FALSE, 0, $3, 0, 0, $3, '', $4)";
+// Another value each time: SQLite does not write a page that stays as it is.
+const LOOK: &str = "UPDATE install SET looks = looks + 1 WHERE id = 1";
 const ANNOUNCED: &str = "UPDATE install SET announced = $1 WHERE id = 1";
 const KEY_CHECK: &str = "UPDATE install SET key_check = $1 WHERE id = 1";
 const CATALOG: &str = "UPDATE install SET catalog = $1 WHERE id = 1";
@@ -84,6 +86,12 @@ impl Tx {
     /// Notes whether the present root token was shown.
     pub async fn set_announced(&mut self, announced: bool) -> Result<(), StoreError> {
         on!(self, c => sqlx::query(ANNOUNCED).bind(announced).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Changes a number that means nothing, to see that a change is possible.
+    pub async fn look(&mut self) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(LOOK).execute(c).await.map(drop))?;
         Ok(())
     }
 
