@@ -173,21 +173,39 @@ fn copy_private(from: &Path, to: &Path) -> io::Result<()> {
     to.sync_all()
 }
 
-/// Moves the old database aside and the new one in its place. The old one's log
-/// was folded in when it was closed; one that a crash left must not meet the new.
+/// Puts the new database in the place of the old one, which is kept beside it.
+///
+/// A crash on the way leaves one of both in the place, never none: a start with
+/// none would make another install.
 fn swap(live: &Path, next: &Path) -> io::Result<()> {
-    let aside = live.with_extension("db.replaced");
-    for suffix in ["", "-wal", "-shm"] {
-        let beside = |file: &Path| {
-            let mut name = file.as_os_str().to_owned();
-            name.push(suffix);
-            name
-        };
-        fs::remove_file(beside(&aside)).or_else(ignore_missing)?;
-        fs::rename(beside(live), beside(&aside)).or_else(ignore_missing)?;
+    let aside = free_name(live)?;
+    for suffix in ["-wal", ""] {
+        fs::hard_link(beside(live, suffix), beside(&aside, suffix)).or_else(ignore_missing)?;
+    }
+    // The old one's log was folded in when it was closed; one that a crash left
+    // must not meet the new one.
+    for suffix in ["-wal", "-shm"] {
+        fs::remove_file(beside(live, suffix)).or_else(ignore_missing)?;
     }
     fs::rename(next, live)?;
     File::open(live.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// A name for what is replaced that nothing has yet.
+fn free_name(live: &Path) -> io::Result<PathBuf> {
+    (1..=1000)
+        .map(|n| match n {
+            1 => live.with_extension("db.replaced"),
+            n => live.with_extension(format!("db.replaced-{n}")),
+        })
+        .find(|name| !name.exists())
+        .ok_or_else(|| io::Error::other("there are a thousand replaced databases: remove some"))
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn ignore_missing(error: io::Error) -> io::Result<()> {

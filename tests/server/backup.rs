@@ -192,10 +192,12 @@ fn where_the_replaced_database_does_not_read_the_loss_is_agreed_to() {
     assert_eq!(refused.outcome(), "4 database_unreadable");
     let restored = restore(&host, &["--lose-revocations"]).json();
     assert_eq!(restored["lost_rows"], Value::Null);
-    Server::start(&host, &[]);
-    // What was there is kept aside.
+    Server::start(&host, &[]).stop();
+    restore(&host, &[]).json();
+    // What was there is kept aside, each time.
     let aside = host.data_dir().join("hardtack.db.replaced");
     assert_eq!(fs::read_to_string(aside).unwrap(), "scrambled");
+    assert!(host.data_dir().join("hardtack.db.replaced-2").exists());
 }
 
 #[test]
