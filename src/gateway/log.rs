@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use hardtack_token::{Access, GrantId};
+use hardtack_token::{Access, Asked, GrantId};
 
-use crate::gateway::decide::Asked;
 use crate::gateway::refusal::Refused;
 use crate::gateway::request_id::RequestId;
 use crate::gateway::streams;

@@ -1,13 +1,12 @@
 //! What the gateway answers itself: `/.hardtack/whoami`, and the metadata that
 //! challenges point to.
 
-use hardtack_token::{Access, Catalog, Origin};
+use hardtack_token::{Access, Asked, Catalog, Origin};
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 
 use crate::gateway::body::AnswerBody;
-use crate::gateway::decide::Asked;
 use crate::gateway::refusal::Refusal;
 use crate::web::problem::{DPOP_ALGS, METADATA_PATH};
 
@@ -114,6 +113,7 @@ mod tests {
         let asked = Asked {
             method,
             path,
+            operation: None,
             wire_method: method,
             wire_path: path,
             credential: Credential::None,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use hardtack_token::dpop::ProofError;
 use hardtack_token::{
-    Access, Catalog, CredentialError, Denial, DenialKind, GrantId, Origin, ScopeSet,
+    Access, Catalog, CredentialError, Denial, DenialKind, GrantId, Origin, Rejection, ScopeSet,
 };
 use http::StatusCode;
 
@@ -65,6 +65,17 @@ impl From<CredentialError> for Refusal {
             CredentialError::DuplicateProof | CredentialError::UnreadableProof => {
                 Self::InvalidRequest(error.to_string().into())
             }
+        }
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(why: Rejection) -> Self {
+        match why {
+            Rejection::Token(denial) => Self::Token(denial),
+            Rejection::Proof(error) => Self::Proof(error),
+            Rejection::NotBound => Self::NotBound,
+            Rejection::NotReady => Self::NotReady,
         }
     }
 }

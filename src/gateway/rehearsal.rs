@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use hardtack_token::dpop::ReplayMemory;
+use hardtack_token::path::canonical;
 use hardtack_token::{
-    AttestationKey, AuthorityId, Caveat, ChainError, Clock, DeviceId, Grant, GrantId, InvalidId,
-    KeyRing, KeyState, ManualClock, NewSession, Origin, PathPrefix, Revocations, Role, RootKey,
-    RootKeyId, Scope, ScopeSet, SessionId, Subject, Timestamp, TokenText, Verifier, attenuate,
+    Asked, AttestationKey, AuthorityId, Caveat, ChainError, Clock, Credential, DeviceId, Grant,
+    GrantId, InvalidId, KeyRing, KeyState, ManualClock, NewSession, Origin, PathPrefix,
+    Revocations, Role, RootKey, RootKeyId, Scope, ScopeSet, SessionId, Subject, Timestamp,
+    TokenText, Verifier, attenuate,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -18,9 +20,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::domain::policy::Policy;
-use crate::gateway::decide::{Allowed, Asked, Decider};
-use hardtack_token::Credential;
-use hardtack_token::path::canonical;
+use crate::gateway::decide::{Allowed, Decider};
 
 /// A file of cases.
 #[derive(Debug, Deserialize)]
@@ -180,6 +180,7 @@ impl Stage {
                 let asked = Asked {
                     method: &case.method,
                     path: &path,
+                    operation: None,
                     wire_method: &case.method,
                     wire_path: &case.path,
                     credential,

@@ -9,12 +9,10 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Version};
 
-use crate::domain::policy::WEBSOCKET;
-use crate::gateway::decide::Asked;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::upgrade;
-use hardtack_token::Credential;
 use hardtack_token::path::canonical;
+use hardtack_token::{Asked, Credential, WEBSOCKET};
 
 /// A request with one meaning.
 #[derive(Debug)]
@@ -58,6 +56,7 @@ impl<'a> Received<'a> {
                 wire_method
             },
             path: &self.path,
+            operation: None,
             wire_method,
             wire_path: self.parts.uri.path(),
             credential: self.credential,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hardtack_token::Asked;
 use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, Uri, Version};
@@ -12,7 +13,6 @@ use hyper::body::{Body, Incoming};
 use tokio::sync::Notify;
 
 use crate::gateway::body::AnswerBody;
-use crate::gateway::decide::Asked;
 use crate::gateway::headers::Outgoing;
 use crate::gateway::identity::Identity;
 use crate::gateway::log::{self, Line, Subject};

@@ -13,6 +13,10 @@ use crate::profile::ChainProfile;
 use crate::scope::ScopeSet;
 use crate::time::Timestamp;
 
+/// The method under which a WebSocket upgrade is stated, whatever is on the wire:
+/// it opens a channel that can write, which a `GET` does not.
+pub const WEBSOCKET: &str = "WEBSOCKET";
+
 /// What is stated about a request: one fact of each kind at most.
 ///
 /// A fact that is not stated fails every caveat on it. Proxied HTTP states
@@ -26,7 +30,7 @@ pub struct Request<'a> {
     pub audience: &'a str,
     /// The device whose key was proven with this very request.
     pub holder: Option<DeviceId>,
-    /// The HTTP method; `WEBSOCKET` for an upgrade.
+    /// The HTTP method; [`WEBSOCKET`] for an upgrade.
     pub method: Option<&'a str>,
     /// The canonical path, without the query.
     pub path: Option<&'a str>,

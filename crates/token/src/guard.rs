@@ -10,7 +10,7 @@ use crate::catalog::{Catalog, Requirement};
 use crate::credential::Credential;
 use crate::denial::{Denial, DenialKind};
 use crate::dpop::{DpopProof, Expected, ProofError, ReplayMemory};
-use crate::fold::Request;
+use crate::fold::{Request, WEBSOCKET};
 use crate::origin::Origin;
 use crate::time::{Clock, Timestamp};
 use crate::verify::{Access, Authenticated, Permit, Verifier};
@@ -18,7 +18,7 @@ use crate::verify::{Access, Authenticated, Permit, Verifier};
 /// A request as it is decided on.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// The method that caveats know it by; `WEBSOCKET` for an upgrade.
+    /// The method that caveats know it by; [`WEBSOCKET`] for an upgrade.
     pub method: &'a str,
     /// The canonical path ([`crate::path::canonical`]), without the query.
     pub path: &'a str,
@@ -73,6 +73,14 @@ pub struct Rejected {
     pub access: Option<Arc<Access>>,
 }
 
+impl Asked<'_> {
+    /// Whether it asks for a WebSocket. No method on the wire is called so.
+    #[must_use]
+    pub fn is_websocket(&self) -> bool {
+        self.method == WEBSOCKET
+    }
+}
+
 impl Rejection {
     /// The stable machine-readable code.
     #[must_use]
@@ -99,7 +107,7 @@ impl Guard {
     /// A guard of what is reached under `origin`. Proofs are remembered in
     /// `proofs`, which guards of one process share.
     #[must_use]
-    pub fn new(
+    pub const fn new(
         origin: Origin,
         verifier: Arc<Verifier>,
         clock: Arc<dyn Clock>,
@@ -238,9 +246,10 @@ impl Admitted<'_> {
     /// The rest of the decision: method, path, operation and scopes. With no
     /// required scope, every block must still give some.
     pub fn authorize(self, required: &[Requirement]) -> Result<Permit, Rejected> {
-        let access = self.authenticated.shared();
-        let permit = self.authenticated.authorize(&self.request, required);
-        permit.map_err(|denial| Rejected {
+        let decided = self
+            .authenticated
+            .authorize_or_return(&self.request, required);
+        decided.map_err(|(denial, access)| Rejected {
             why: denial.into(),
             access: Some(access),
         })

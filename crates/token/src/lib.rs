@@ -58,7 +58,7 @@ pub use chain::{Chain, ChainError, NewSession, attenuate};
 pub use credential::{Credential, CredentialError, DPOP};
 pub use denial::{Denial, DenialKind, OutsideProfile};
 pub use document::{DocumentError, FeedPage, PROFILE, Published, PublishedKey, PublishedScope};
-pub use fold::Request;
+pub use fold::{Request, WEBSOCKET};
 pub use guard::{Admitted, Asked, Guard, Rejected, Rejection};
 pub use id::{AuthorityId, DeviceId, GrantId, InvalidId, Role, RootKeyId, ServiceName, SessionId};
 pub use keys::{AttestationKey, KeyRing, KeyState, PublicKey};

@@ -379,24 +379,32 @@ impl Authenticated {
         request: &Request<'_>,
         required: &[Requirement],
     ) -> Result<Permit, Denial> {
+        let decided = self.authorize_or_return(request, required);
+        decided.map_err(|(denial, _)| denial)
+    }
+
+    /// The same, with the token given back where it is refused.
+    pub(crate) fn authorize_or_return(
+        self,
+        request: &Request<'_>,
+        required: &[Requirement],
+    ) -> Result<Permit, (Denial, Arc<Access>)> {
         let Access {
             folded,
             catalog,
             chain,
             ..
         } = &*self.0;
-        folded.clear(request, required, catalog, chain)?;
-        Ok(Permit(self.0))
+        match folded.clear(request, required, catalog, chain) {
+            Ok(()) => Ok(Permit(self.0)),
+            Err(denial) => Err((denial, self.0)),
+        }
     }
 
     /// The token.
     #[must_use]
     pub fn access(&self) -> &Access {
         &self.0
-    }
-
-    pub(crate) fn shared(&self) -> Arc<Access> {
-        Arc::clone(&self.0)
     }
 }
 
