@@ -7,6 +7,7 @@ mod client;
 mod context;
 mod credential;
 mod devices;
+mod explain;
 mod failure;
 mod healthcheck;
 mod init;
@@ -96,7 +97,7 @@ enum Command {
     /// List and rotate keys
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Check and test policy files
+    /// Check, test and explain policy files
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
 }
@@ -146,7 +147,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Backup(command) => backup::run(&command, &context).await,
         Command::Restore(command) => backup::restore(&command, &context).await,
         Command::Keys(command) => keys::run(&command, &context).await,
-        Command::Policy(command) => policy::run(&command, &context),
+        Command::Policy(command) => policy::run(&command, &context).await,
     }
 }
 

@@ -3,11 +3,11 @@
 
 mod announce;
 mod history;
+mod policy;
 mod systemd;
 mod tasks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use axum::Router;
 use hardtack_token::dpop::ReplayMemory;
 use hardtack_token::{Clock, Origin, SystemClock};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::api::{self, Api};
@@ -26,11 +27,13 @@ use crate::authority::secrets::{SecretSource, Secrets};
 use crate::authority::{Authority, Error, Parts, Settings};
 use crate::config::{SecretConfig, ServeConfig, in_container};
 use crate::data_dir::{DataDir, DataDirError, ServerFile};
-use crate::domain::policy::{Policy, PolicyError, Source};
+use crate::domain::policy::PolicyError;
 use crate::gateway::{Gateway, GatewayError, GatewaySettings, Timeouts, Upstream};
 use crate::store::{DatabaseUrl, Store, StoreError};
 pub use announce::{Announced, Serving, announce};
 use history::History;
+use policy::PolicyFiles;
+pub use policy::load_policy;
 
 /// The memory for verified tokens, in bytes: some five thousand tokens.
 const TOKEN_CACHE: u64 = 16 * 1024 * 1024;
@@ -102,6 +105,18 @@ pub enum ServeError {
     Serve(std::io::Error),
 }
 
+impl ServeError {
+    /// The line of a policy file that is wrong, with a caret.
+    #[must_use]
+    pub fn excerpt(&self) -> Option<String> {
+        if let Self::Policy(error) = self {
+            error.place.excerpt()
+        } else {
+            None
+        }
+    }
+}
+
 /// Runs a node until `stop` says so or a listener fails.
 pub async fn serve(
     config: ServeConfig,
@@ -111,9 +126,11 @@ pub async fn serve(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy = Entropy::system();
     let passed = systemd::listeners()?;
+    let hang_up = signal(SignalKind::hangup()).map_err(ServeError::Serve)?;
     // Everything that can be wrong with the settings is found before a root
     // token is made: a start that fails must not have shown one.
-    let policy = Arc::new(ArcSwap::from_pointee(load_policy(&config.policies)?));
+    let files = PolicyFiles::new(config.policies.clone());
+    let policy = Arc::new(ArcSwap::from_pointee(files.load()?));
     let upstream = config.upstream.as_deref().map(str::parse::<Upstream>);
     let upstream = upstream.transpose()?;
     let url = config.database(data_dir.path())?;
@@ -167,6 +184,7 @@ pub async fn serve(
         .await?,
     );
     let tasks = tasks::start(Arc::clone(&authority), history, stop.clone()).await?;
+    tokio::spawn(files.follow(Arc::clone(&authority), hang_up, stop.clone()));
     let gateway = Arc::new(Gateway::new(
         GatewaySettings {
             origin: settings.gateway_url.clone(),
@@ -251,21 +269,6 @@ fn secret_source(data_dir: &DataDir, config: &ServeConfig) -> SecretSource {
         let read = data_dir.secret_of(&secret, check);
         read.map_err(|error| error.to_string())
     })
-}
-
-/// Reads and compiles the policy files.
-pub fn load_policy(files: &[PathBuf]) -> Result<Policy, ServeError> {
-    let read = |path: &PathBuf| {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path);
-        text.map(|text| Source {
-            name: name.clone(),
-            text,
-        })
-        .map_err(|error| ServeError::PolicyFile { path: name, error })
-    };
-    let sources: Vec<Source> = files.iter().map(read).collect::<Result<_, _>>()?;
-    Ok(Policy::load(&sources)?)
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {

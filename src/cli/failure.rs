@@ -88,6 +88,14 @@ impl Failure {
         self
     }
 
+    /// Adds the line of the policy that is wrong, if it is in one line.
+    pub(super) fn with_excerpt(mut self, error: &ServeError) -> Self {
+        if let Some(excerpt) = error.excerpt() {
+            self.problem.insert("excerpt".into(), json!(excerpt));
+        }
+        self
+    }
+
     pub(super) fn with_used(mut self, used: impl Into<String>) -> Self {
         self.used.get_or_insert(used.into());
         self
@@ -142,6 +150,12 @@ impl Failure {
         };
         let detail = text("detail").unwrap_or("something failed");
         let mut lines = vec![format!("error: {detail} ({})", self.code())];
+        lines.extend(
+            text("excerpt")
+                .unwrap_or_default()
+                .lines()
+                .map(str::to_owned),
+        );
         lines.extend(self.used.iter().map(|used| format!("used: {used}")));
         for name in ["held", "missing"] {
             let values = list(name);
@@ -234,7 +248,7 @@ impl From<ServeError> for Failure {
             ServeError::DataDir(error) => error.into(),
             ServeError::Authority(error) => error.into(),
             ServeError::Policy(_) | ServeError::PolicyFile { .. } | ServeError::Url(_) => {
-                Self::usage(error.to_string())
+                Self::usage(error.to_string()).with_excerpt(&error)
             }
             ServeError::OlderDatabase { .. } => {
                 Self::new(Exit::WrongState, "older_database", error.to_string())

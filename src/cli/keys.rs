@@ -1,8 +1,9 @@
 //! `hardtack keys`: the install's keys, and another online secret.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use hardtack_token::{Clock, SystemClock};
+use hardtack_token::{Clock, KeyRing, Published, SystemClock};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -46,12 +47,36 @@ pub(super) async fn run(command: &Keys, context: &Context) -> Result<(), Failure
     }
 }
 
-async fn list(context: &Context) -> Result<(), Failure> {
+/// What an install publishes for verifiers.
+async fn published(context: &Context) -> Result<Value, Failure> {
     const PATH: &str = "/.well-known/hardtack";
     let client = Client::new(context.url()?, context.request_timeout())?;
     let none = Identity::default();
     let answer = client.send(&Method::GET, PATH, &Body::None, &none);
-    let keys = answer.await?.success()?;
+    answer.await?.success()
+}
+
+/// The keys that tokens are verified with: of a file in the form of
+/// `/.well-known/hardtack`, or asked of the server.
+pub(super) async fn published_keys(
+    file: Option<&Path>,
+    context: &Context,
+) -> Result<KeyRing, Failure> {
+    let value = match file {
+        None => published(context).await?,
+        Some(file) => {
+            let bad = |why: String| Failure::usage(format!("{}: {why}", file.display()));
+            let text = std::fs::read_to_string(file).map_err(|e| bad(e.to_string()))?;
+            serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?
+        }
+    };
+    let bad = |why: String| Failure::usage(format!("the keys do not read: {why}"));
+    let published: Published = serde_json::from_value(value).map_err(|e| bad(e.to_string()))?;
+    published.keys().map_err(|e| bad(e.to_string()))
+}
+
+async fn list(context: &Context) -> Result<(), Failure> {
+    let keys = published(context).await?;
     if context.json() {
         return output::json(&keys);
     }

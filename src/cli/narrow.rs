@@ -6,16 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hardtack_token::{
-    Caveat, Clock, Denial, DeviceId, KeyRing, KeyState, Origin, PathPrefix, PublicKey, Request,
-    Revocations, RootKeyId, Scope, SystemClock, Timestamp, TokenText, Untrusted, Verifier,
-    attenuate,
+    Caveat, Clock, Denial, DeviceId, KeyRing, Origin, PathPrefix, Request, Revocations, Scope,
+    ScopeSet, SystemClock, Timestamp, TokenText, Untrusted, Verifier, attenuate,
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{Body, Client, Identity};
 use super::context::{Context, read_token};
 use super::failure::{Exit, Failure};
+use super::keys::published_keys;
 use super::output;
 use crate::authority::entropy::Entropy;
 use crate::domain::policy::{Policy, Rule};
@@ -107,55 +105,82 @@ pub(super) fn attenuate_token(args: &Attenuate, context: &Context) -> Result<(),
 /// Decides on a request as a gateway would that knew of no revocation.
 pub(super) async fn verify_token(args: &Verify, context: &Context) -> Result<(), Failure> {
     let given = read_token(&args.token)?;
-    let keys = args.keys(context).await?;
+    let keys = published_keys(args.keys.as_deref(), context).await?;
     let policy = load_policy(&args.policies).map_err(Failure::from)?;
-    let now = SystemClock.now();
-    let revocations = Arc::new(Revocations::new(u64::MAX));
-    revocations.confirm(now);
-    let verifier = Verifier::new(keys, revocations, 0);
-    let decided = TokenText::new(given.as_str()).map_err(Refusal::Token);
-    let decided = decided.and_then(|token| decide(args, &token, &verifier, &policy, now));
-    show(context, decided)
+    let asked = Asked {
+        method: &args.method,
+        path: &args.path,
+        audience: args.audience.as_ref(),
+    };
+    let token = TokenText::new(given.as_str()).map_err(Refusal::Token);
+    show(
+        context,
+        token.and_then(|token| asked.decide(&token, keys, &policy)),
+    )
 }
 
-/// A decision and, where it is a refusal, its code and reasons.
-fn decide(
-    args: &Verify,
-    token: &TokenText,
-    verifier: &Verifier,
-    policy: &Policy,
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    let path = hardtack_token::path::canonical(&args.path)
-        .map_err(|_| Refusal::Policy("ambiguous_path"))?;
-    let access = verifier.verify_once(token, policy.catalog(), now)?;
-    let own = access.session().audience.clone();
-    let audience = args.audience.as_ref().map_or(own, Origin::to_string);
-    let holder = access.bound_to_holder().then(|| access.device()).flatten();
-    let request = Request {
-        now,
-        audience: &audience,
-        // The proof is not here to be checked: it is taken as given.
-        holder,
-        method: Some(&args.method),
-        path: Some(&path),
-        operation: None,
-    };
-    let authenticated = access.authenticate(&request)?;
-    match policy.rule(&args.method, &path) {
-        Rule::Public => Ok(()),
-        Rule::Denied => Err(Refusal::Policy("denied_by_policy")),
-        Rule::NoRoute => Err(Refusal::Policy("no_route")),
-        Rule::Requires(required) => {
-            authenticated.authorize(&request, &[required])?;
-            Ok(())
+/// A request that is decided on without a server.
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    /// The audience to state; the token's own without it.
+    pub(super) audience: Option<&'a Origin>,
+}
+
+impl Asked<'_> {
+    /// The decision of a gateway that knows of no revocation.
+    pub(super) fn decide(
+        &self,
+        token: &TokenText,
+        keys: KeyRing,
+        policy: &Policy,
+    ) -> Result<(), Refusal> {
+        let now = SystemClock.now();
+        let revocations = Arc::new(Revocations::new(u64::MAX));
+        revocations.confirm(now);
+        let verifier = Verifier::new(keys, revocations, 0);
+        let path = hardtack_token::path::canonical(self.path)
+            .map_err(|_| Refusal::Policy("ambiguous_path"))?;
+        let access = verifier.verify_once(token, policy.catalog(), now)?;
+        let own = access.session().audience.clone();
+        let audience = self.audience.map_or(own, Origin::to_string);
+        let holder = access.bound_to_holder().then(|| access.device()).flatten();
+        let request = Request {
+            now,
+            audience: &audience,
+            // The proof is not here to be checked: it is taken as given.
+            holder,
+            method: Some(self.method),
+            path: Some(&path),
+            operation: None,
+        };
+        let authenticated = access.authenticate(&request)?;
+        match policy.rule(self.method, &path) {
+            Rule::Public => Ok(()),
+            Rule::Denied => Err(Refusal::Policy("denied_by_policy")),
+            Rule::NoRoute => Err(Refusal::Policy("no_route")),
+            Rule::Requires(required) => {
+                authenticated.authorize(&request, &[required])?;
+                Ok(())
+            }
         }
     }
 }
 
-enum Refusal {
+/// Why a request would be refused.
+pub(super) enum Refusal {
     Token(Denial),
     Policy(&'static str),
+}
+
+impl Refusal {
+    /// The stable code and the reason in words.
+    pub(super) fn words(&self) -> (&'static str, String) {
+        match self {
+            Self::Token(denial) => (denial.code(), denial.to_string()),
+            Self::Policy(code) => (code, "the policy does not allow it".to_owned()),
+        }
+    }
 }
 
 impl From<Denial> for Refusal {
@@ -165,34 +190,24 @@ impl From<Denial> for Refusal {
 }
 
 fn show(context: &Context, decided: Result<(), Refusal>) -> Result<(), Failure> {
-    let (code, detail, required, held) = match decided {
-        Ok(()) if context.json() => {
+    let Err(refusal) = decided else {
+        if context.json() {
             return output::json(
                 &json!({"decision": "allow", "code": null, "required": [], "held": []}),
             );
         }
-        Ok(()) => return output::line("allow    (revocations are not checked here)"),
-        Err(Refusal::Policy(code)) => (code, "the policy does not allow it".to_owned(), None, None),
-        Err(Refusal::Token(denial)) => {
-            let detail = denial.to_string();
-            let code = denial.code();
-            match denial {
-                Denial::InsufficientScope { required, held } => {
-                    (code, detail, Some(required), Some(held))
-                }
-                _ => (code, detail, None, None),
-            }
-        }
+        return output::line("allow    (revocations are not checked here)");
     };
-    let list = |set: &Option<hardtack_token::ScopeSet>| {
-        json!(
-            set.as_ref()
-                .map_or_else(Vec::new, hardtack_token::ScopeSet::to_strings)
-        )
-    };
+    let (code, detail) = refusal.words();
     if context.json() {
+        let none = ScopeSet::new();
+        let (required, held) = match &refusal {
+            Refusal::Token(Denial::InsufficientScope { required, held }) => (required, held),
+            Refusal::Token(_) | Refusal::Policy(_) => (&none, &none),
+        };
         output::json(&json!({
-            "decision": "deny", "code": code, "required": list(&required), "held": list(&held),
+            "decision": "deny", "code": code,
+            "required": required.to_strings(), "held": held.to_strings(),
         }))?;
     } else {
         output::line(&format!("deny     {code}"))?;
@@ -221,54 +236,4 @@ impl Attenuate {
         caveats.extend(self.operation.as_ref().map(texts).map(Caveat::Operation));
         Ok(caveats)
     }
-}
-
-/// The keys of an install, as `/.well-known/hardtack` gives them.
-#[derive(Deserialize)]
-struct KeyFile {
-    root_keys: Vec<KeyEntry>,
-    attestation_keys: Vec<KeyEntry>,
-}
-
-#[derive(Deserialize)]
-struct KeyEntry {
-    id: u32,
-    key: String,
-    state: String,
-}
-
-impl Verify {
-    async fn keys(&self, context: &Context) -> Result<KeyRing, Failure> {
-        const PATH: &str = "/.well-known/hardtack";
-        let value: Value = if let Some(file) = &self.keys {
-            let bad = |why: String| Failure::usage(format!("{}: {why}", file.display()));
-            let text = std::fs::read_to_string(file).map_err(|e| bad(e.to_string()))?;
-            serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?
-        } else {
-            let client = Client::new(context.url()?, context.request_timeout())?;
-            let none = Identity::default();
-            let answer = client.send(&http::Method::GET, PATH, &Body::None, &none);
-            answer.await?.success()?
-        };
-        read_keys(value).map_err(|why| Failure::usage(format!("the keys do not read: {why}")))
-    }
-}
-
-fn read_keys(value: Value) -> Result<KeyRing, String> {
-    let file: KeyFile = serde_json::from_value(value).map_err(|e| e.to_string())?;
-    let parse = |entry: &KeyEntry| -> Result<(PublicKey, KeyState), String> {
-        let key = entry.key.parse().map_err(|e| format!("{e}"))?;
-        let state = entry.state.parse().map_err(|e| format!("{e}"))?;
-        Ok((key, state))
-    };
-    let mut ring = KeyRing::new();
-    for entry in &file.root_keys {
-        let (key, state) = parse(entry)?;
-        ring = ring.with_root(RootKeyId::new(entry.id), key, state);
-    }
-    for entry in &file.attestation_keys {
-        let (key, state) = parse(entry)?;
-        ring = ring.with_attestation(key, state);
-    }
-    Ok(ring)
 }

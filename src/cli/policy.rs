@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::context::Context;
+use super::explain::{Explain, explain};
 use super::failure::{Exit, Failure};
 use super::output;
 use crate::gateway::rehearsal::{Cases, Outcome};
@@ -26,17 +27,21 @@ pub(super) enum PolicyCommand {
         #[arg(default_value = DIRECTORY)]
         directory: PathBuf,
     },
+    /// Say which facts decide on a request, what it takes, and what a token (`--token`) lacks
+    Explain(Explain),
 }
 
-pub(super) fn run(command: &PolicyCommand, context: &Context) -> Result<(), Failure> {
+pub(super) async fn run(command: &PolicyCommand, context: &Context) -> Result<(), Failure> {
     match command {
         PolicyCommand::Check { files } => check(files, context),
         PolicyCommand::Test { directory } => test(directory, context),
+        PolicyCommand::Explain(args) => explain(args, context).await,
     }
 }
 
 fn check(files: &[PathBuf], context: &Context) -> Result<(), Failure> {
-    let policy = load_policy(files).map_err(|error| rejected(&error.to_string()))?;
+    let policy =
+        load_policy(files).map_err(|error| rejected(&error.to_string()).with_excerpt(&error))?;
     let scopes = policy.catalog().declared().len();
     if context.json() {
         return output::json(&json!({"status": "ok", "scopes": scopes}));

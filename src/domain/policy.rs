@@ -4,17 +4,19 @@
 //! scope of an operation, `deny`, `public` and `route` decide on HTTP requests.
 
 mod parse;
+mod place;
 mod routes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hardtack_token::{Catalog, CatalogError, Implied, InvalidId, Requirement, Role, Scope};
+use hardtack_token::{Catalog, CatalogError, InvalidId, Requirement, Role, Scope};
 
 use crate::domain::operation::Operation;
 use parse::{Fact, facts};
+pub use place::Place;
+pub use routes::{Considered, Kind, RouteFact, Rule, WEBSOCKET};
 use routes::{RouteTable, RouteTableBuilder};
-pub use routes::{Rule, WEBSOCKET};
 
 /// What is always loaded first.
 pub const HARDTACK: &str = include_str!("../../policies/hardtack.datalog");
@@ -43,8 +45,8 @@ pub struct Policy {
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {problem}")]
 pub struct PolicyError {
-    /// File, line and column, or the file alone.
-    pub place: String,
+    /// Where it is.
+    pub place: Place,
     /// What is wrong there.
     pub problem: Problem,
 }
@@ -139,6 +141,13 @@ impl Policy {
         self.routes.rule(method, path)
     }
 
+    /// Every fact whose path matches the request's, in the order in which they
+    /// are asked. `path` is canonical.
+    #[must_use]
+    pub fn consider(&self, method: &str, path: &str) -> Vec<Considered<'_>> {
+        self.routes.consider(method, path)
+    }
+
     /// The catalog in words that do not depend on the order of files, to see
     /// whether it changed since the last start.
     #[must_use]
@@ -147,10 +156,7 @@ impl Policy {
         for declared in self.catalog.declared() {
             lines.push(format!("scope {}", declared.scope));
             for implied in &declared.implies {
-                lines.push(match implied {
-                    Implied::Scope(scope) => format!("implies {} {scope}", declared.scope),
-                    Implied::Under(prefix) => format!("implies {} {prefix}.*", declared.scope),
-                });
+                lines.push(format!("implies {} {implied}", declared.scope));
             }
         }
         for (role, scope) in &self.roles {
@@ -169,7 +175,7 @@ impl Policy {
 struct Draft {
     catalog: hardtack_token::CatalogBuilder,
     roles: BTreeMap<Role, Option<Scope>>,
-    rpc: BTreeMap<String, (Scope, String)>,
+    rpc: BTreeMap<String, (Scope, Place)>,
     routes: RouteTableBuilder,
 }
 
@@ -182,7 +188,7 @@ impl Draft {
         Ok(())
     }
 
-    fn add_fact(&mut self, fact: Fact, place: &str) -> Result<(), Problem> {
+    fn add_fact(&mut self, fact: Fact, place: &Place) -> Result<(), Problem> {
         match fact {
             Fact::Scope(scope, description) => self.catalog.scope(scope, &description)?,
             Fact::Implies(scope, implied) => self.catalog.implies(scope, implied),
@@ -194,17 +200,17 @@ impl Draft {
                 }
             }
             Fact::Rpc(name, scope) => {
-                let entry = (scope.clone(), place.to_owned());
+                let entry = (scope.clone(), place.clone());
                 let before = self.rpc.insert(name.clone(), entry);
                 if before.is_some_and(|(b, _)| b != scope) {
                     let why = format!("operation `{name}` is given two scopes");
                     return Err(Problem::Contradiction(why));
                 }
             }
-            Fact::Deny(method, pattern) => self.routes.deny(method, pattern)?,
-            Fact::Public(method, pattern) => self.routes.public(method, pattern)?,
-            Fact::Route(method, pattern, scope) => {
-                self.routes.route(method, pattern, scope, place)?;
+            Fact::Deny(method, path) => self.routes.add(Kind::Deny, method, path, place)?,
+            Fact::Public(method, path) => self.routes.add(Kind::Public, method, path, place)?,
+            Fact::Route(method, path, scope) => {
+                self.routes.add(Kind::Route(scope), method, path, place)?;
             }
         }
         Ok(())
@@ -212,18 +218,18 @@ impl Draft {
 
     fn compile(self) -> Result<Policy, PolicyError> {
         let whole = |problem| PolicyError {
-            place: "policy".to_owned(),
+            place: Place::whole(),
             problem,
         };
         let catalog = self.catalog.build().map_err(|e| whole(e.into()))?;
-        let resolve = |scope: &Scope, place: &str| {
+        let resolve = |scope: &Scope, place: &Place| {
             catalog.require(scope).ok_or_else(|| PolicyError {
-                place: place.to_owned(),
+                place: place.clone(),
                 problem: Problem::Undeclared(scope.clone()),
             })
         };
         for scope in self.roles.values().flatten() {
-            resolve(scope, "policy")?;
+            resolve(scope, &Place::whole())?;
         }
         let mut rpc = BTreeMap::new();
         for (name, (scope, place)) in self.rpc {
@@ -335,5 +341,31 @@ mod tests {
             policy.role(&node).unwrap().unwrap().as_str(),
             "node.connect"
         );
+    }
+
+    #[test]
+    fn what_is_considered_names_the_fact_that_the_rule_is_of() {
+        let policy = load(
+            "deny(\"*\", \"/a/secret\"); public(\"GET\", \"/a/{*rest}\"); deny(\"WEBSOCKET\", \"/a/s\");
+             route(\"*\", \"/a/{*rest}\", \"operator.read\"); route(\"WEBSOCKET\", \"/a/{x}\", \"operator.write\");",
+        )
+        .unwrap();
+        for method in ["GET", "POST", WEBSOCKET] {
+            for path in ["/a/secret", "/a/s", "/a/b", "/a/b/c", "/b"] {
+                let considered = policy.consider(method, path);
+                let decisive: Vec<_> = considered.iter().filter(|c| c.decides).collect();
+                let same = match (policy.rule(method, path), decisive.as_slice()) {
+                    (Rule::NoRoute, []) => considered.iter().all(|c| !c.matches),
+                    (Rule::Denied, [c]) => c.matches && c.fact.kind == Kind::Deny,
+                    (Rule::Public, [c]) => c.matches && c.fact.kind == Kind::Public,
+                    (Rule::Requires(required), [c]) => {
+                        let scope = policy.catalog().scope_of(required);
+                        c.matches && c.fact.kind == Kind::Route(scope)
+                    }
+                    (_, _) => false,
+                };
+                assert!(same, "{method} {path}: {considered:?}");
+            }
+        }
     }
 }

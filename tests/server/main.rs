@@ -44,6 +44,8 @@ mod no_room;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod policy_files;
+#[cfg(test)]
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use biscuit_parser::builder::{self, Term};
 use biscuit_parser::parser::parse_source;
 use hardtack_token::{Implied, Role, Scope};
 
-use super::{PolicyError, Problem, Source};
+use super::{Place, PolicyError, Problem, Source};
 
 /// A fact of the policy language.
 pub(super) enum Fact {
@@ -17,10 +17,10 @@ pub(super) enum Fact {
     Rpc(String, Scope),
 }
 
-/// The facts of a source, each with `file:line:column`.
-pub(super) fn facts(source: &Source) -> Result<Vec<(String, Fact)>, PolicyError> {
+/// The facts of a source, each with its place.
+pub(super) fn facts(source: &Source) -> Result<Vec<(Place, Fact)>, PolicyError> {
     let error = |at: &str, problem| PolicyError {
-        place: place(source, at),
+        place: Place::of(source, at),
         problem,
     };
     let parsed = parse_source(&source.text).map_err(|errors| {
@@ -36,7 +36,7 @@ pub(super) fn facts(source: &Source) -> Result<Vec<(String, Fact)>, PolicyError>
         return Err(error(at, Problem::NotAFact));
     }
     let read = |(at, fact): &(&str, builder::Fact)| match read_fact(fact) {
-        Ok(fact) => Ok((place(source, at), fact)),
+        Ok(fact) => Ok((Place::of(source, at), fact)),
         Err(problem) => Err(error(at, problem)),
     };
     parsed.facts.iter().map(read).collect()
@@ -53,13 +53,7 @@ fn read_fact(fact: &builder::Fact) -> Result<Fact, Problem> {
     let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
     Ok(match (name, terms.as_slice()) {
         ("scope", [scope, words]) => Fact::Scope(scope.parse()?, (*words).to_owned()),
-        ("implies", [scope, implied]) => Fact::Implies(
-            scope.parse()?,
-            match implied.strip_suffix(".*") {
-                Some(prefix) => Implied::Under(prefix.parse::<Scope>()?.to_string()),
-                None => Implied::Scope(implied.parse()?),
-            },
-        ),
+        ("implies", [scope, implied]) => Fact::Implies(scope.parse()?, implied.parse()?),
         ("role", [role]) => Fact::Role(role.parse()?, None),
         ("role", [role, scope]) => Fact::Role(role.parse()?, Some(scope.parse()?)),
         ("public", [method, path]) => Fact::Public((*method).to_owned(), (*path).to_owned()),
@@ -75,19 +69,4 @@ fn read_fact(fact: &builder::Fact) -> Result<Fact, Problem> {
             )));
         }
     })
-}
-
-/// `file:line:column` of a part of the source's text.
-fn place(source: &Source, part: &str) -> String {
-    let text = source.text.as_str();
-    let offset = (part.as_ptr() as usize)
-        .checked_sub(text.as_ptr() as usize)
-        .filter(|offset| *offset <= text.len())
-        .unwrap_or(0);
-    // White space before a fact belongs to what precedes it.
-    let blank = part.len() - part.trim_start().len();
-    let before = text.get(..offset + blank).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    format!("{}:{line}:{column}", source.name)
 }
