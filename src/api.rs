@@ -7,6 +7,7 @@ mod devices;
 mod extract;
 mod finish;
 mod health;
+mod metrics;
 mod oauth;
 mod pairing_requests;
 mod problem;
@@ -29,6 +30,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::authority::Authority;
 use crate::authority::error::Error;
+use crate::web::metrics::Metrics;
 
 /// The longest request body, in bytes: the largest honest one is a form with two
 /// tokens and an assertion.
@@ -43,6 +45,8 @@ pub struct Api {
     pub authority: Arc<Authority>,
     /// Proxies whose word on the client's address is taken.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// What this node counts.
+    pub metrics: Arc<Metrics>,
 }
 
 impl FromRef<Api> for Arc<Authority> {
@@ -96,6 +100,7 @@ pub fn router(api: Api) -> Router {
         .route(oauth::VERIFICATION_PATH, get(oauth::verification_page))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::show))
         .route("/.well-known/hardtack", get(well_known::hardtack))
         .route(
             "/.well-known/oauth-authorization-server",

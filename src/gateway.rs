@@ -51,6 +51,7 @@ use ipnet::IpNet;
 use rand::RngCore;
 
 use crate::domain::policy::Policy;
+use crate::web::metrics::Metrics;
 use decide::Decider;
 use proxy::Proxy;
 use request_id::RequestIds;
@@ -108,6 +109,7 @@ pub struct Gateway {
     timeouts: Timeouts,
     ids: RequestIds,
     streams: Arc<Streams>,
+    metrics: Arc<Metrics>,
 }
 
 impl Gateway {
@@ -122,17 +124,32 @@ impl Gateway {
         rng: &mut dyn RngCore,
     ) -> Result<Self, GatewayError> {
         let timeouts = settings.timeouts;
+        let metrics = Arc::new(Metrics::new());
         let proxy = settings.upstream.map(|up| Proxy::new(up, &timeouts));
         let streams = Streams::new(Arc::clone(&verifier), Arc::clone(&clock));
         Ok(Self {
             streams,
-            decider: Decider::new(settings.origin, verifier, policy, clock, proofs),
+            decider: Decider::new(
+                settings.origin,
+                verifier,
+                policy,
+                clock,
+                proofs,
+                Arc::clone(&metrics),
+            ),
+            metrics,
             proxy: proxy.transpose().map_err(GatewayError::Certificates)?,
             issuer: settings.issuer,
             trusted_proxies: settings.trusted_proxies,
             timeouts,
             ids: RequestIds::new(rng),
         })
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// What is open now.

@@ -15,4 +15,4 @@ mod layers;
 pub mod server;
 pub mod store;
 pub mod telemetry;
-mod web;
+pub mod web;

@@ -202,6 +202,7 @@ pub async fn serve(
     let api = api::router(Api {
         authority: Arc::clone(&authority),
         trusted_proxies: config.trusted_proxies.into(),
+        metrics: Arc::clone(gateway.metrics()),
     });
 
     data_dir.write_server(&ServerFile {

@@ -1,7 +1,7 @@
 //! The last layer: every answer has an id, every refusal its form, every
 //! request one log line.
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{HeaderName, HeaderValue};
@@ -12,6 +12,7 @@ use crate::api::oauth::OAuthError;
 use crate::api::problem::Problem;
 use crate::api::{Api, Refusal};
 use crate::authority::error::Error;
+use crate::web::metrics::Stopwatch;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -32,7 +33,9 @@ impl IntoResponse for Refusal {
 /// Gives the request an id and its refusal a form.
 pub(super) async fn finish(State(api): State<Api>, request: Request, next: Next) -> Response {
     let id = api.authority.request_id();
+    let started = Stopwatch::start();
     let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let path = request.uri().path().to_owned();
     let span = tracing::info_span!("api", %method, path, request_id = %id);
     async move {
@@ -43,7 +46,11 @@ pub(super) async fn finish(State(api): State<Api>, request: Request, next: Next)
         if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
-        tracing::debug!(status = response.status().as_u16(), "answered");
+        let status = response.status().as_u16();
+        let route = route.as_ref().map(MatchedPath::as_str);
+        let took = started.took();
+        api.metrics.answered(method.as_str(), route, status, took);
+        tracing::debug!(status, "answered");
         response
     }
     .instrument(span)

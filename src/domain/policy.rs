@@ -138,6 +138,12 @@ impl Policy {
     /// What the policy says of an HTTP request. `path` is canonical.
     #[must_use]
     pub fn rule(&self, method: &str, path: &str) -> Rule {
+        self.matched(method, path).0
+    }
+
+    /// The same, with the pattern of the fact that decides.
+    #[must_use]
+    pub fn matched(&self, method: &str, path: &str) -> (Rule, Option<&Arc<str>>) {
         self.routes.rule(method, path)
     }
 

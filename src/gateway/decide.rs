@@ -14,6 +14,7 @@ use hardtack_token::{
 
 use crate::domain::policy::{Policy, Rule};
 use crate::gateway::refusal::{Refusal, Refused};
+use crate::web::metrics::{Metrics, Stopwatch};
 
 /// Who a request is allowed to.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(crate) enum Allowed {
 pub(crate) struct Decider {
     guard: Guard,
     policy: Arc<ArcSwap<Policy>>,
+    metrics: Arc<Metrics>,
 }
 
 /// What the holder of a valid token needs besides.
@@ -65,9 +67,13 @@ impl Decider {
         policy: Arc<ArcSwap<Policy>>,
         clock: Arc<dyn Clock>,
         proofs: Arc<ReplayMemory>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        let guard = Guard::new(origin, verifier, clock, proofs);
-        Self { guard, policy }
+        Self {
+            guard: Guard::new(origin, verifier, clock, proofs),
+            policy,
+            metrics,
+        }
     }
 
     pub(crate) const fn origin(&self) -> &Origin {
@@ -85,16 +91,35 @@ impl Decider {
 
     /// Decides by the policy in force.
     pub(crate) fn decide(&self, asked: &Asked<'_>) -> Result<Allowed, Box<Refused>> {
+        let started = Stopwatch::start();
         // INVARIANT: one snapshot for route and catalog, so that no decision
         // mixes two policies.
         let policy = self.policy.load();
-        let need = match policy.rule(asked.method, asked.path) {
+        let (rule, route) = policy.matched(asked.method, asked.path);
+        let decided = self.by_rule(asked, rule, policy.catalog());
+        let (decision, code) = match &decided {
+            Ok(Allowed::Everybody) => ("allow", "public"),
+            Ok(Allowed::Holder(_)) => ("allow", "ok"),
+            Err(refused) => ("deny", refused.why.code()),
+        };
+        let took = started.took();
+        self.metrics.decided(decision, code, route, took);
+        decided
+    }
+
+    fn by_rule(
+        &self,
+        asked: &Asked<'_>,
+        rule: Rule,
+        catalog: &Arc<Catalog>,
+    ) -> Result<Allowed, Box<Refused>> {
+        let need = match rule {
             Rule::Public => return Ok(Allowed::Everybody),
             Rule::Requires(requirement) => Need::Scope(requirement),
             Rule::Denied => Need::Impossible(Refusal::DeniedByPolicy),
             Rule::NoRoute => Need::Impossible(Refusal::NoRoute),
         };
-        let permit = self.permit(asked, need, policy.catalog())?;
+        let permit = self.permit(asked, need, catalog)?;
         Ok(Allowed::Holder(permit))
     }
 

@@ -155,6 +155,7 @@ impl Stage {
             Arc::new(ArcSwap::from_pointee(policy)),
             Arc::new(clock),
             Arc::new(ReplayMemory::new(0)),
+            Arc::default(),
         );
         Ok(Self {
             root,

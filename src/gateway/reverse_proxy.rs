@@ -24,6 +24,7 @@ use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::streams::{Opening, Stream};
 use crate::gateway::tunnel::Open;
 use crate::gateway::{Gateway, problem};
+use crate::web::metrics::Stopwatch;
 use crate::web::peer::Peer;
 
 /// How much of a body is read for nothing. Its sender may not listen before all
@@ -72,6 +73,7 @@ impl Gateway {
         connection: Connection,
     ) -> Response<AnswerBody> {
         let Connection { open, cut } = connection;
+        let started = Stopwatch::start();
         let (parts, body) = request.into_parts();
         let peer = Peer::new(peer, &self.trusted_proxies);
         let millis = self.decider.clock().now_millis();
@@ -94,6 +96,7 @@ impl Gateway {
         // What an upstream calls the request is for its own logs.
         let id = id.value().clone();
         response.headers_mut().insert(&X_REQUEST_ID, id);
+        self.metrics.passed(started.took());
         response
     }
 
@@ -226,6 +229,7 @@ impl Gateway {
         line: Line<'_>,
         sender: Sender<'_>,
     ) -> Response<AnswerBody> {
+        self.metrics.refused(refused.why.code());
         log::refused(sender.subject(line), refused);
         problem::answer(refused, self.site(), sender.id)
     }

@@ -38,6 +38,8 @@ mod load;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod narrowed;
 #[cfg(test)]
 mod no_room;

@@ -67,6 +67,11 @@ impl TokenCache {
         self.tokens.insert(text.into(), Arc::clone(access));
     }
 
+    /// How often a token's text was found, and how often not.
+    pub(crate) fn found(&self) -> (u64, u64) {
+        (self.tokens.hits(), self.tokens.misses())
+    }
+
     pub(crate) fn prefix(&self, bytes: &[u8]) -> Option<Prefix> {
         self.prefixes.get(bytes)
     }

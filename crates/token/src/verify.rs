@@ -187,6 +187,12 @@ impl Verifier {
         Arc::clone(&self.trust.load().keys)
     }
 
+    /// How often a token had been verified before, and how often not.
+    #[must_use]
+    pub fn cache_lookups(&self) -> (u64, u64) {
+        self.cache.found()
+    }
+
     /// The revocations it decides by.
     #[must_use]
     pub const fn revocations(&self) -> &Arc<Revocations> {

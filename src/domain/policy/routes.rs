@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use hardtack_token::{Requirement, Scope};
 
@@ -46,7 +47,7 @@ pub struct RouteFact {
     /// A method, or `*`.
     pub method: String,
     /// The pattern of paths.
-    pub pattern: String,
+    pub pattern: Arc<str>,
     /// Where it was read.
     pub place: Place,
 }
@@ -96,9 +97,12 @@ struct MethodTable {
 }
 
 impl RouteTable {
-    pub(super) fn rule(&self, method: &str, path: &str) -> Rule {
-        let entry = self.entry(method, path);
-        entry.map_or(Rule::NoRoute, |entry| entry.rule)
+    pub(super) fn rule(&self, method: &str, path: &str) -> (Rule, Option<&Arc<str>>) {
+        let Some(entry) = self.entry(method, path) else {
+            return (Rule::NoRoute, None);
+        };
+        let fact = self.facts.get(entry.fact);
+        (entry.rule, fact.map(|fact| &fact.pattern))
     }
 
     fn entry(&self, method: &str, path: &str) -> Option<Entry> {
@@ -118,7 +122,7 @@ impl RouteTable {
         let decisive = self.entry(method, path).map(|entry| entry.fact);
         let fits = |fact: &RouteFact| {
             let mut alone = matchit::Router::new();
-            alone.insert(fact.pattern.as_str(), ()).is_ok() && alone.at(path).is_ok()
+            alone.insert(&*fact.pattern, ()).is_ok() && alone.at(path).is_ok()
         };
         let facts = self.facts.iter().enumerate();
         facts
@@ -202,7 +206,7 @@ impl RouteTableBuilder {
             facts.push(RouteFact {
                 kind,
                 method,
-                pattern,
+                pattern: pattern.into(),
                 place,
             });
         }
