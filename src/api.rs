@@ -4,10 +4,12 @@
 mod audit;
 mod backup;
 mod devices;
+mod events;
 mod extract;
 mod finish;
 mod health;
 mod metrics;
+mod invites;
 mod oauth;
 mod pairing_requests;
 mod problem;
@@ -25,6 +27,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use http::StatusCode;
 use ipnet::IpNet;
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
@@ -47,6 +50,8 @@ pub struct Api {
     pub trusted_proxies: Arc<[IpNet]>,
     /// What this node counts.
     pub metrics: Arc<Metrics>,
+    /// Whether the node stops: then what is open without an end of its own ends.
+    pub stop: watch::Receiver<bool>,
 }
 
 impl FromRef<Api> for Arc<Authority> {
@@ -88,6 +93,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/devices/{id}/grant", get(devices::grant))
         .route("/v1/devices/{id}/revoke", post(devices::revoke))
         .route("/v1/devices/{id}/retire", post(devices::retire))
+        .route("/v1/invites", post(invites::create).get(invites::list))
+        .route("/v1/invites/{id}/revoke", post(invites::revoke))
+        .route("/v1/events", get(events::follow))
         .route("/v1/whoami", get(whoami::whoami))
         .route("/v1/scopes", get(scopes::list))
         .route("/v1/audit", get(audit::list))

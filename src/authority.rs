@@ -15,9 +15,11 @@ pub mod device_code;
 pub mod end;
 pub mod entropy;
 pub mod error;
+pub mod events;
 pub mod exchange;
 pub mod feed;
 pub mod hint;
+pub mod invite;
 pub mod keys;
 pub mod limits;
 pub mod maintenance;
@@ -45,6 +47,7 @@ use crate::domain::policy::Policy;
 use crate::store::{LiveGrant, NewEnd, Store, Tx};
 use entropy::Entropy;
 pub use error::Error;
+use events::Events;
 use keys::Keys;
 use limits::{Limits, Rates};
 use ready::LastLook;
@@ -97,6 +100,7 @@ pub struct Authority {
     clock: Arc<dyn Clock>,
     entropy: Entropy,
     limits: Limits,
+    events: Events,
     last_look: LastLook,
 }
 
@@ -140,6 +144,7 @@ impl Authority {
             secrets: ArcSwap::from_pointee(parts.secrets),
             secret_source: parts.secret_source,
             limits: Limits::new(parts.settings.rates),
+            events: Events::new(install.event_seq),
             settings: parts.settings,
             policy: parts.policy,
             clock: parts.clock,

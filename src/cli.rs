@@ -12,6 +12,7 @@ mod failure;
 mod healthcheck;
 mod init;
 mod inspect;
+mod invite;
 mod jwt;
 mod keys;
 mod narrow;
@@ -22,6 +23,7 @@ mod profile;
 mod root;
 mod serve;
 mod token;
+mod watch;
 mod whoami;
 
 use std::path::PathBuf;

@@ -1,8 +1,10 @@
 //! Pure types and state machines: no I/O, no database, no HTTP.
 
 pub mod audit;
+pub mod event;
 pub mod grant;
 pub mod ids;
+pub mod invite;
 pub mod operation;
 pub mod pairing;
 pub mod policy;

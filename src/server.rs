@@ -203,6 +203,7 @@ pub async fn serve(
         authority: Arc::clone(&authority),
         trusted_proxies: config.trusted_proxies.into(),
         metrics: Arc::clone(gateway.metrics()),
+        stop: stop.clone(),
     });
 
     data_dir.write_server(&ServerFile {

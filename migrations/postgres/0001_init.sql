@@ -8,6 +8,7 @@ CREATE TABLE install (
     keys_version  BIGINT NOT NULL,
     keys_mac      BYTEA NOT NULL,
     feed_seq      BIGINT NOT NULL,
+    event_seq     BIGINT NOT NULL,
     audit_seq     BIGINT NOT NULL,
     audit_hash    BYTEA    NOT NULL,
     catalog       TEXT    NOT NULL,
@@ -144,3 +145,30 @@ CREATE TABLE audit (
     prev_hash  BYTEA    NOT NULL,
     hash       BYTEA    NOT NULL
 );
+
+-- What happened, for those who follow: the newest few thousand. What it happened to is
+-- read where it stands.
+CREATE TABLE event (
+    seq   BIGINT PRIMARY KEY,
+    kind  TEXT   NOT NULL,
+    id    UUID   NOT NULL
+);
+
+-- Invites. Of the code there is only a hash; `grant_id` is what it led to.
+CREATE TABLE invite (
+    id          UUID   PRIMARY KEY,
+    code_hash   BYTEA  NOT NULL,
+    inviter     UUID   NOT NULL,
+    role        TEXT   NOT NULL,
+    scopes      TEXT   NOT NULL,
+    name        TEXT   NOT NULL,
+    grant_life  BIGINT,
+    status      TEXT   NOT NULL,
+    device_id   BYTEA,
+    grant_id    UUID,
+    created_at  BIGINT NOT NULL,
+    expires_at  BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX invite_code ON invite (code_hash);
+CREATE INDEX invite_inviter ON invite (inviter, status);
+CREATE INDEX invite_expiry ON invite (expires_at);

@@ -8,6 +8,7 @@ CREATE TABLE install (
     keys_version  INTEGER NOT NULL,
     keys_mac      BLOB    NOT NULL,
     feed_seq      INTEGER NOT NULL,
+    event_seq     INTEGER NOT NULL,
     audit_seq     INTEGER NOT NULL,
     audit_hash    BLOB    NOT NULL,
     catalog       TEXT    NOT NULL,
@@ -144,3 +145,30 @@ CREATE TABLE audit (
     prev_hash  BLOB    NOT NULL,
     hash       BLOB    NOT NULL
 ) STRICT;
+
+-- What happened, for those who follow: the newest few thousand. What it happened to is
+-- read where it stands.
+CREATE TABLE event (
+    seq   INTEGER PRIMARY KEY,
+    kind  TEXT    NOT NULL,
+    id    BLOB    NOT NULL
+) STRICT;
+
+-- Invites. Of the code there is only a hash; `grant_id` is what it led to.
+CREATE TABLE invite (
+    id          BLOB    PRIMARY KEY,
+    code_hash   BLOB    NOT NULL,
+    inviter     BLOB    NOT NULL,
+    role        TEXT    NOT NULL,
+    scopes      TEXT    NOT NULL,
+    name        TEXT    NOT NULL,
+    grant_life  INTEGER,
+    status      TEXT    NOT NULL,
+    device_id   BLOB,
+    grant_id    BLOB,
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX invite_code ON invite (code_hash);
+CREATE INDEX invite_inviter ON invite (inviter, status);
+CREATE INDEX invite_expiry ON invite (expires_at);

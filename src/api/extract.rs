@@ -23,6 +23,9 @@ use crate::store::Page;
 use crate::web::peer::Peer;
 
 const DPOP: HeaderName = HeaderName::from_static("dpop");
+/// Where devices ask to be paired, which takes an invite.
+pub(super) const PAIRING_REQUESTS: &str = "/v1/pairing-requests";
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The parts of a request that say who calls.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(crate) struct Incoming {
     path: String,
     credential: Credential,
     basic: Option<Basic>,
+    /// The code of an invite. Asking to be paired alone takes it.
+    invite: Option<Zeroizing<String>>,
     proof: Option<String>,
     /// The client's address, through trusted proxies only.
     pub(crate) address: String,
@@ -71,6 +76,10 @@ impl Incoming {
         self.proof.as_deref()
     }
 
+    pub(crate) fn invite(&self) -> Option<&str> {
+        self.invite.as_ref().map(|code| code.as_str())
+    }
+
     pub(crate) const fn basic(&self) -> Option<&Basic> {
         self.basic.as_ref()
     }
@@ -90,18 +99,21 @@ impl FromRequestParts<Api> for Incoming {
         let proxies = &api.trusted_proxies;
         let peer = Peer::new(peer, proxies);
         let path = parts.uri.path();
-        let (credential, basic) = match authorization(&parts.headers)? {
-            Authorization::Credential(credential) => (credential, None),
-            Authorization::Basic(basic) if path.starts_with("/oauth/") => {
-                (Credential::None, Some(basic))
+        let (mut credential, mut basic, mut invite) = (Credential::None, None, None);
+        match authorization(&parts.headers)? {
+            Authorization::Credential(found) => credential = found,
+            Authorization::Basic(found) if path.starts_with("/oauth/") => basic = Some(found),
+            Authorization::Invite(code) if path == PAIRING_REQUESTS => invite = Some(code),
+            Authorization::Basic(_) | Authorization::Invite(_) => {
+                return Err(Denial::MissingToken.into());
             }
-            Authorization::Basic(_) => return Err(Denial::MissingToken.into()),
-        };
+        }
         Ok(Self {
             method: parts.method.as_str().to_owned(),
             path: path.to_owned(),
             credential,
             basic,
+            invite,
             proof: proof(&parts.headers)?,
             address: peer.client(&parts.headers, proxies).to_string(),
             exposed: peer.is_exposed(&parts.headers, proxies),
@@ -112,6 +124,7 @@ impl FromRequestParts<Api> for Incoming {
 enum Authorization {
     Credential(Credential),
     Basic(Basic),
+    Invite(Zeroizing<String>),
 }
 
 fn authorization(headers: &HeaderMap) -> Result<Authorization, Refusal> {
@@ -139,6 +152,9 @@ fn authorization(headers: &HeaderMap) -> Result<Authorization, Refusal> {
         let why = "`Authorization: Basic` does not read: the form-encoded client id and secret, joined by a colon, in base64";
         let basic = basic.ok_or_else(|| Error::InvalidRequest(why.to_owned()))?;
         Ok(Authorization::Basic(basic))
+    } else if scheme.eq_ignore_ascii_case("invite") {
+        let code = rest.trim().to_owned();
+        Ok(Authorization::Invite(Zeroizing::new(code)))
     } else {
         Err(Denial::MissingToken.into())
     }
@@ -284,6 +300,25 @@ impl FromRequestParts<Api> for Listing {
             },
             query,
         })
+    }
+}
+
+/// The last event that a follower has seen, if it has seen one.
+#[derive(Debug)]
+pub(crate) struct LastEventId(pub(crate) Option<i64>);
+
+impl FromRequestParts<Api> for LastEventId {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _api: &Api) -> Result<Self, Refusal> {
+        let Some(value) = parts.headers.get(LAST_EVENT_ID) else {
+            return Ok(Self(None));
+        };
+        let number = value.to_str().ok().and_then(|text| text.parse().ok());
+        let number = number.filter(|number| *number >= 0).ok_or_else(|| {
+            Error::InvalidRequest("`Last-Event-ID` is no id of an event".to_owned())
+        })?;
+        Ok(Self(Some(number)))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::api::extract::{Incoming, Json, Listing, id};
 use crate::api::{Refusal, views};
 use crate::authority::approve::Narrowing;
 use crate::authority::error::Error;
+use crate::authority::invite::InvitedAsk;
 use crate::authority::pairing::POLL_INTERVAL;
 use crate::authority::{Authority, OPERATOR};
 use crate::domain::pairing::{Ask, DeviceName, Metadata};
@@ -55,15 +56,21 @@ pub(super) async fn create(
 ) -> Result<Response, Refusal> {
     if !incoming.is_bare() {
         return Err(Error::InvalidRequest(
-            "a pairing request proves a key with `DPoP` and takes no `Authorization`".to_owned(),
+            "a pairing request proves a key with `DPoP` and takes no `Authorization` but `Invite`"
+                .to_owned(),
         )
         .into());
     }
-    let ask = body.into_ask()?;
-    let (proof, target) = (incoming.proof(), incoming.target());
-    let view = authority
-        .request_pairing(proof, target, ask, &incoming.address)
-        .await?;
+    let (proof, target, address) = (incoming.proof(), incoming.target(), &incoming.address);
+    let view = if let Some(code) = incoming.invite() {
+        let ask = body.into_invited()?;
+        let redeemed = authority.redeem_invite(code, proof, target, ask, address);
+        redeemed.await?
+    } else {
+        let ask = body.into_ask()?;
+        let asked = authority.request_pairing(proof, target, ask, address);
+        asked.await?
+    };
     let value = axum::Json(views::device_request(&view, authority.now()));
     if view.grant.is_some() {
         return Ok(value.into_response());
@@ -155,6 +162,20 @@ impl Create {
     }
 }
 
+impl Create {
+    /// What a device asks for that was invited: what it leaves out is as the
+    /// invite says.
+    fn into_invited(self) -> Result<InvitedAsk, Error> {
+        let role = self.role.as_deref().map(str::parse).transpose();
+        Ok(InvitedAsk {
+            role: role.map_err(invalid)?,
+            scopes: self.scopes.as_deref().map(scopes).transpose()?,
+            name: DeviceName::new(&self.name.unwrap_or_default()).map_err(invalid)?,
+            metadata: Metadata::new(self.metadata.unwrap_or_default()).map_err(invalid)?,
+        })
+    }
+}
+
 impl Approve {
     fn into_narrowing(self) -> Result<Narrowing, Error> {
         Ok(Narrowing {
@@ -170,7 +191,7 @@ impl Approve {
     }
 }
 
-fn scopes(texts: &[String]) -> Result<ScopeSet, Error> {
+pub(super) fn scopes(texts: &[String]) -> Result<ScopeSet, Error> {
     texts
         .iter()
         .map(|text| text.parse().map_err(invalid))
@@ -178,7 +199,7 @@ fn scopes(texts: &[String]) -> Result<ScopeSet, Error> {
 }
 
 /// A text that is not of its type, as the caller is told.
-fn invalid(error: impl std::error::Error) -> Error {
+pub(super) fn invalid(error: impl std::error::Error) -> Error {
     Error::InvalidRequest(error.to_string())
 }
 

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use crate::api::Refusal;
 use crate::authority::Authority;
-use crate::authority::error::{DeviceCodeError, Error, Shortfall};
+use crate::authority::error::{DeviceCodeError, Error, InviteError, Shortfall};
+use crate::domain::operation::Operation;
 use crate::store::StoreError;
 use crate::web::problem::{DPOP_ALGS, Document, METADATA_PATH, PROBLEM_JSON, quotable};
 
@@ -147,6 +148,13 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::NoClient => (S::UNAUTHORIZED, "missing_client", "Client not known"),
         Error::WrongClient => (S::UNAUTHORIZED, "wrong_client", "Another client"),
         Error::DeviceCode(why) => (S::BAD_REQUEST, why.code(), "No token for this device code"),
+        Error::Invite(why @ InviteError::Unknown) => (S::FORBIDDEN, why.code(), "No such invite"),
+        Error::Invite(why) => (S::GONE, why.code(), "This invite gives nothing"),
+        Error::WiderThanInvite(_) => (
+            S::UNPROCESSABLE_ENTITY,
+            "wider_than_invite",
+            "Wider than the invite",
+        ),
         // Taken apart before.
         Error::Said(_, inner) => classify(inner),
         Error::UnknownGrant => (S::UNAUTHORIZED, "unknown_grant", "Grant not known"),
@@ -195,30 +203,9 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
             "too_many_requests",
             "Too many requests",
         ),
-        Error::Store(StoreError::Conflict) => (S::CONFLICT, "conflict", "Somebody was faster"),
-        Error::Store(StoreError::NoCopy) => {
-            (S::UNPROCESSABLE_ENTITY, "no_backup", "Backed up elsewhere")
-        }
-        Error::Store(StoreError::ReadOnly(_)) => (
-            S::SERVICE_UNAVAILABLE,
-            "store_unavailable",
-            "The database cannot be written",
-        ),
-        Error::Store(StoreError::Unavailable(_)) => (
-            S::SERVICE_UNAVAILABLE,
-            "store_unavailable",
-            "The database does not answer",
-        ),
+        Error::Store(error) => classify_store(error),
         Error::WrongSecret => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
-        Error::Store(
-            StoreError::Database(_)
-            | StoreError::Corrupt { .. }
-            | StoreError::Migrate(_)
-            | StoreError::Newer(_)
-            | StoreError::Url(_)
-            | StoreError::File { .. },
-        )
-        | Error::OtherInstall
+        Error::OtherInstall
         | Error::AlreadyInitialised
         | Error::NotInitialised
         | Error::Secret(_)
@@ -227,15 +214,50 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
     }
 }
 
+fn classify_store(error: &StoreError) -> (StatusCode, &'static str, &'static str) {
+    use StatusCode as S;
+    match error {
+        StoreError::Conflict => (S::CONFLICT, "conflict", "Somebody was faster"),
+        StoreError::NoCopy => (S::UNPROCESSABLE_ENTITY, "no_backup", "Backed up elsewhere"),
+        StoreError::ReadOnly(_) => (
+            S::SERVICE_UNAVAILABLE,
+            "store_unavailable",
+            "The database cannot be written",
+        ),
+        StoreError::Unavailable(_) => (
+            S::SERVICE_UNAVAILABLE,
+            "store_unavailable",
+            "The database does not answer",
+        ),
+        StoreError::Database(_)
+        | StoreError::Corrupt { .. }
+        | StoreError::Migrate(_)
+        | StoreError::Newer(_)
+        | StoreError::Url(_)
+        | StoreError::File { .. } => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+    }
+}
+
 /// The commands that get on from here.
 fn next(authority: &Authority, error: &Error) -> Vec<String> {
     let host = |command: String| authority.host_command(&command);
     match error {
         Error::InsufficientScope(shortfall) => next_after_shortfall(authority, shortfall),
-        Error::GrantRequired { request } => {
+        Error::GrantRequired { operation, request } => {
             let id = request.map_or_else(|| "<id>".to_owned(), |id| id.to_string());
-            vec![host(format!("devices approve {id}"))]
+            vec![host(if *operation == Operation::DevicesInvite {
+                "devices invite --scopes <scopes>".to_owned()
+            } else {
+                format!("devices approve {id}")
+            })]
         }
+        Error::Invite(InviteError::Unknown) => {
+            vec!["hardtack pair --invite <the code again>".to_owned()]
+        }
+        Error::Invite(InviteError::Spent | InviteError::Expired | InviteError::Ended) => vec![
+            "hardtack devices invite --scopes <scopes>    # by whoever invited".to_owned(),
+            "hardtack pair    # and wait for an approval".to_owned(),
+        ],
         Error::NotPending {
             superseded_by: Some(id),
             ..
@@ -269,6 +291,7 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
         | Error::NoSuchMethod
         | Error::NotPending { .. }
         | Error::WiderThanRequested(_)
+        | Error::WiderThanInvite(_)
         | Error::ChainTooLong
         | Error::UnknownScope(_)
         | Error::InvalidTarget(_)

@@ -9,7 +9,8 @@ use crate::authority::caller::Caller;
 use crate::authority::end::Ending;
 use crate::authority::pairing::{DeviceView, POLL_INTERVAL};
 use crate::domain::audit::{Actor, AuditRecord};
-use crate::domain::grant::GrantRecord;
+use crate::domain::grant::{GrantRecord, Holder};
+use crate::domain::invite::{Invite, InviteState};
 use crate::domain::pairing::{PairingRequest, RequestState};
 
 /// A list and the cursor of what comes after it.
@@ -124,6 +125,47 @@ pub(crate) fn ending(ending: &Ending) -> Value {
         "count": ids.len(),
         "device_ids": ids,
         "dry_run": ending.dry_run,
+    })
+}
+
+/// A grant that ended, as events tell of it.
+pub(crate) fn ended_grant(record: &GrantRecord) -> Value {
+    let service = match &record.holder {
+        Holder::Device(_) => None,
+        Holder::Service(name) => Some(name.as_str()),
+    };
+    json!({
+        "grant_id": record.id.to_string(),
+        "device_id": record.device().map(|id| id.to_string()),
+        "service": service,
+        "role": record.role.as_str(),
+        "name": record.name,
+        "status": record.status.as_str(),
+        "descendants": record.descendants,
+    })
+}
+
+/// INVITE
+pub(crate) fn invite(invite: &Invite, now: Timestamp) -> Value {
+    let (used_by, grant_id) = match invite.state {
+        InviteState::Used(device, grant) => (Some(device.to_string()), Some(grant.to_string())),
+        InviteState::Open | InviteState::Revoked => (None, None),
+    };
+    json!({
+        "id": invite.id.to_string(),
+        "status": invite.status_at(now).as_str(),
+        "role": invite.role.as_str(),
+        "scopes": invite.scopes.to_strings(),
+        "name": invite.name,
+        "grant_expires_in": invite.grant_life,
+        "invited_by": {
+            "device_id": invite.inviter_device.map(|id| id.to_string()),
+            "grant_id": invite.inviter.to_string(),
+        },
+        "created_at": time(invite.created_at),
+        "expires_at": time(invite.expires_at),
+        "used_by": used_by,
+        "grant_id": grant_id,
     })
 }
 

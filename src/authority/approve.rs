@@ -2,8 +2,8 @@
 //! chain, narrowed.
 
 use hardtack_token::{
-    AuthorityId, Chain, DeviceId, End, Grant, GrantId, RootKey, RootToken, Scope, ScopeSet,
-    Subject, Timestamp,
+    AuthorityId, Chain, ChainProfile, DeviceId, End, Ended, Grant, GrantId, RootKey, RootToken,
+    Scope, ScopeSet, Subject, Timestamp,
 };
 use rand::rngs::StdRng;
 use serde_json::json;
@@ -83,29 +83,11 @@ impl Authority {
             Some(root) => self.root_chain(&mut tx, root, &grant, &mut rng).await?,
             None => self.child_chain(&caller, &grant, &mut rng)?,
         };
-        let profile = chain.profile()?;
-        let ancestors: Vec<GrantId> = profile.grants().map(|g| g.id).collect();
-
         let mut ended = Vec::new();
-        for retired in tx.retire_grants(request.device, Some(&grant.role)).await? {
-            self.end(&mut tx, retired.uuid(), End::Retired, &mut ended)
-                .await?;
-        }
         let name = narrowing.name.as_ref().unwrap_or(&request.ask.name);
-        tx.insert_grant(&NewGrant {
-            id: grant.id,
-            authority: profile.authority,
-            ancestors: ancestors.iter().rev().skip(1).rev().copied().collect(),
-            holder: Holder::Device(request.device),
-            role: grant.role.clone(),
-            scopes: grant.scopes.clone(),
-            name: name.as_str().to_owned(),
-            local: request.device == self.local_device(),
-            chain: self.seal_chain(grant.id, &chain, &mut rng)?,
-            created_at: self.now(),
-            expires_at: profile.expires_at(),
-        })
-        .await?;
+        let profile = self
+            .place_grant(&mut tx, &grant, &chain, name.as_str(), &mut ended)
+            .await?;
         request.state = RequestState::Approved(grant.id);
         self.close(&mut tx, &request).await?;
         let warning = (root.is_some() && call.from.exposed).then_some(EXPOSED);
@@ -135,13 +117,52 @@ impl Authority {
         })
     }
 
+    /// Writes a device's new grant in the place of the one that it has in this role.
+    pub(crate) async fn place_grant(
+        &self,
+        tx: &mut Tx,
+        grant: &Grant,
+        chain: &Chain,
+        name: &str,
+        ended: &mut Vec<Ended>,
+    ) -> Result<Box<ChainProfile>, Error> {
+        let Subject::Device(device) = grant.subject else {
+            return Err(Error::NotAGrant);
+        };
+        for retired in tx.retire_grants(device, Some(&grant.role)).await? {
+            self.end(tx, retired.uuid(), End::Retired, ended).await?;
+        }
+        let profile = chain.profile()?;
+        let mut ancestors: Vec<GrantId> = profile.grants().map(|g| g.id).collect();
+        // The last one is the grant itself.
+        ancestors.pop();
+        tx.insert_grant(&NewGrant {
+            id: grant.id,
+            authority: profile.authority,
+            ancestors,
+            holder: Holder::Device(device),
+            role: grant.role.clone(),
+            scopes: grant.scopes.clone(),
+            name: name.to_owned(),
+            local: device == self.local_device(),
+            chain: self.seal_chain(grant.id, chain, &mut self.entropy.rng())?,
+            created_at: self.now(),
+            expires_at: profile.expires_at(),
+        })
+        .await?;
+        Ok(profile)
+    }
+
     /// The root private key, if the root token was presented: unsealed for this
     /// operation and wiped at its end (I2).
     async fn presented_root(&self, tx: &mut Tx, caller: &Caller) -> Result<Option<RootKey>, Error> {
         match &caller.kind {
             CallerKind::Root(token) => self.unseal_root(tx, token).await.map(Some),
             CallerKind::Grant(_) => Ok(None),
-            CallerKind::Session(..) => Err(Error::GrantRequired { request: None }),
+            CallerKind::Session(..) => Err(Error::GrantRequired {
+                operation: Operation::PairingApprove,
+                request: None,
+            }),
         }
     }
 
@@ -198,9 +219,10 @@ impl Authority {
                 let keys = self.keys();
                 Ok(parent.chain.append_grant(grant, &keys.attestation, rng)?)
             }
-            CallerKind::Root(_) | CallerKind::Session(..) => {
-                Err(Error::GrantRequired { request: None })
-            }
+            CallerKind::Root(_) | CallerKind::Session(..) => Err(Error::GrantRequired {
+                operation: Operation::PairingApprove,
+                request: None,
+            }),
         }
     }
 
@@ -274,7 +296,10 @@ fn scopes_to_give(
 /// way out can be a whole command.
 fn about_request(error: Error, id: RequestId) -> Error {
     match error {
-        Error::GrantRequired { .. } => Error::GrantRequired { request: Some(id) },
+        Error::GrantRequired { operation, .. } => Error::GrantRequired {
+            operation,
+            request: Some(id),
+        },
         Error::InsufficientScope(mut shortfall) => {
             shortfall.request = Some(id);
             Error::InsufficientScope(shortfall)

@@ -341,7 +341,10 @@ impl Authority {
             ));
         }
         if operation.makes_authority() {
-            return Err(Error::GrantRequired { request: None });
+            return Err(Error::GrantRequired {
+                operation,
+                request: None,
+            });
         }
         let access = authenticated.access();
         if proven.is_none() {

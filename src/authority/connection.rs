@@ -243,7 +243,10 @@ impl Authority {
             Party::Token(token) => {
                 let access = self.authenticate_token(token, &policy)?;
                 if operation.makes_authority() {
-                    return Err(Error::GrantRequired { request: None });
+                    return Err(Error::GrantRequired {
+                        operation,
+                        request: None,
+                    });
                 }
                 let session = access.session().id;
                 let record = self

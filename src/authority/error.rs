@@ -7,6 +7,7 @@ use hardtack_token::{
 
 use crate::authority::secrets::SecretError;
 use crate::domain::ids::RequestId;
+use crate::domain::operation::Operation;
 use crate::store::StoreError;
 
 /// A refusal or a failure of a use case. The HTTP layer turns it into an answer
@@ -44,6 +45,14 @@ pub enum Error {
     /// The answer to a poll for a device code that gives no token (RFC 8628 section 3.5).
     #[error("{0}")]
     DeviceCode(#[from] DeviceCodeError),
+    /// An invite gives nothing.
+    #[error("{0}")]
+    Invite(#[from] InviteError),
+    /// More was asked for than an invite promises.
+    #[error(
+        "this invite does not promise `{0}`: ask for less, or for nothing to get all it promises"
+    )]
+    WiderThanInvite(ScopeSet),
     /// A refusal for which one endpoint of OAuth's has a word of its own.
     #[error("{1}")]
     Said(Word, Box<Error>),
@@ -66,6 +75,8 @@ pub enum Error {
         "this makes authority: it takes a grant with proof of its key, or the root token; an access token is not enough"
     )]
     GrantRequired {
+        /// What was asked.
+        operation: Operation,
         /// The request that was to be approved, if any.
         request: Option<RequestId>,
     },
@@ -173,6 +184,38 @@ pub enum Word {
     InvalidClient,
     /// The access token by which a caller asks (RFC 6750 section 3.1).
     InvalidToken,
+}
+
+/// Why an invite gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InviteError {
+    /// There is none with this code.
+    #[error("there is no invite with this code: look whether it was copied whole")]
+    Unknown,
+    /// Somebody brought it before.
+    #[error("this invite was used already: if it was not by you, whoever invited you should know")]
+    Spent,
+    /// Nobody brought it in time.
+    #[error("this invite has expired")]
+    Expired,
+    /// It was taken back, or whoever made it can no longer give what it promises.
+    #[error(
+        "this invite is worth nothing any more: it was taken back, or whoever made it lost the authority to give this"
+    )]
+    Ended,
+}
+
+impl InviteError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unknown => "invalid_invite",
+            Self::Spent => "invite_spent",
+            Self::Expired => "invite_expired",
+            Self::Ended => "invite_ended",
+        }
+    }
 }
 
 /// Why a device code gives no token yet, or never.

@@ -50,6 +50,8 @@ impl Authority {
         position.0.store(install.feed_seq, Ordering::Release);
         self.take_changes(&mut tx, &install).await?;
         self.verifier.revocations().confirm(now);
+        // After the revocations: who ends by one is not told of it.
+        self.events.seen(install.event_seq);
         Ok(())
     }
 

@@ -54,6 +54,12 @@ const POLLS: Rate = Rate {
     burst: 1,
 };
 
+/// Wrong guesses from one address at what opens a door by itself.
+const GUESSES: Rate = Rate {
+    every: 10_000,
+    burst: 10,
+};
+
 impl Rate {
     /// So many a second, and so many at once.
     #[must_use]
@@ -82,6 +88,7 @@ pub struct Limits {
     caller: Counts,
     asks: Counts,
     polls: Counts,
+    guesses: Counts,
 }
 
 impl Limits {
@@ -94,6 +101,7 @@ impl Limits {
             caller: Counts::default(),
             asks: Counts::default(),
             polls: Counts::default(),
+            guesses: Counts::default(),
         }
     }
 
@@ -129,6 +137,19 @@ impl Limits {
     /// Whether a poll for the answer to a request came too soon.
     pub(crate) fn polled_too_soon(&self, request: RequestId, now: u64) -> bool {
         self.polls.take(Key::Request(request), POLLS, now).is_err()
+    }
+
+    /// Whether an address may try a code. Counts nothing: who brings a right one
+    /// has not guessed.
+    pub(crate) fn may_guess(&self, address: &str, now: u64) -> Result<(), Error> {
+        let wait = self.guesses.wait(key_of(address), GUESSES, now);
+        refuse(wait, "too many wrong codes from this address")
+    }
+
+    /// Counts a wrong code.
+    pub(crate) fn guessed_wrong(&self, address: &str, now: u64) {
+        // Refused or not, the code was wrong.
+        self.guesses.take(key_of(address), GUESSES, now).ok();
     }
 }
 
@@ -171,6 +192,15 @@ struct Table {
 impl Counts {
     /// Counts one, or says after how many milliseconds it may come.
     fn take(&self, key: Key, rate: Rate, now: u64) -> Result<(), u64> {
+        self.look(key, rate, now, true)
+    }
+
+    /// The same without counting.
+    fn wait(&self, key: Key, rate: Rate, now: u64) -> Result<(), u64> {
+        self.look(key, rate, now, false)
+    }
+
+    fn look(&self, key: Key, rate: Rate, now: u64, count: bool) -> Result<(), u64> {
         if rate.every == 0 {
             return Ok(());
         }
@@ -186,7 +216,9 @@ impl Counts {
         if next > latest {
             return Err(next - latest);
         }
-        table.free.insert(key, next);
+        if count {
+            table.free.insert(key, next);
+        }
         Ok(())
     }
 }
@@ -287,6 +319,24 @@ mod tests {
         assert!(limits.ask("2001:db8::ffff", 0).is_err());
         assert!(limits.ask("2001:db8:0:1::1", 0).is_ok());
         assert!(limits.ask("192.0.2.1", 0).is_ok());
+    }
+
+    #[test]
+    fn wrong_guesses_are_counted_and_right_ones_are_not() {
+        let limits = Limits::new(Rates::default());
+        let address = "192.0.2.1";
+        for _ in 0..100 {
+            limits.may_guess(address, 0).unwrap();
+        }
+        for _ in 0..GUESSES.burst {
+            limits.may_guess(address, 0).unwrap();
+            limits.guessed_wrong(address, 0);
+        }
+        assert!(limits.may_guess(address, 9999).is_err());
+        limits.may_guess("192.0.2.2", 0).unwrap();
+        limits.may_guess(address, 10_000).unwrap();
+        limits.guessed_wrong(address, 10_000);
+        assert!(limits.may_guess(address, 10_000).is_err());
     }
 
     #[test]

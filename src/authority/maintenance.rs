@@ -8,8 +8,10 @@ use crate::domain::audit::Actor;
 
 /// A grant that nobody used for this long retires, in seconds: 90 days.
 pub const IDLE: u64 = 90 * 24 * 3600;
-/// How long requests without a grant are kept after their end, in seconds: a day.
+/// How long requests without a grant, and invites, are kept after their end, in seconds: a day.
 const REQUESTS_KEPT: u64 = 24 * 3600;
+/// How many events are kept. Who missed more than these looks at the lists.
+const EVENTS_KEPT: u32 = 10_000;
 /// How many rows are touched in one transaction, so that none is held for long.
 const BATCH: u32 = 500;
 
@@ -23,6 +25,8 @@ impl Authority {
         tx.purge_keys(now, BATCH).await?;
         tx.purge_feed(now, BATCH).await?;
         tx.purge_requests(now.minus(REQUESTS_KEPT), BATCH).await?;
+        tx.purge_events(EVENTS_KEPT).await?;
+        tx.purge_invites(now.minus(REQUESTS_KEPT), BATCH).await?;
         let mut ended = Vec::new();
         for grant in tx.retire_idle_grants(now.minus(IDLE), BATCH).await? {
             self.end(&mut tx, grant.uuid(), End::Retired, &mut ended)

@@ -262,14 +262,18 @@ impl Authority {
         .await
     }
 
-    fn prove(&self, proof: Option<&str>, target: Target<'_>) -> Result<ProvenKey, Error> {
+    pub(crate) fn prove(
+        &self,
+        proof: Option<&str>,
+        target: Target<'_>,
+    ) -> Result<ProvenKey, Error> {
         let header = proof.ok_or(hardtack_token::dpop::ProofError::Missing)?;
         let (key, _) = self.check_dpop(header, target, None)?;
         self.limits.device(key.device, self.millis())?;
         Ok(key)
     }
 
-    async fn sealed_grant(&self, tx: &mut Tx, id: GrantId) -> Result<TokenText, Error> {
+    pub(crate) async fn sealed_grant(&self, tx: &mut Tx, id: GrantId) -> Result<TokenText, Error> {
         let grant = tx.grant(id).await?.ok_or(Error::UnknownGrant)?;
         self.check_live(&grant)?;
         Ok(self.open_chain(&grant)?.seal()?)
@@ -325,7 +329,7 @@ pub(crate) fn with_role_scope(policy: &Policy, ask: &Ask) -> ScopeSet {
     scopes
 }
 
-fn check_ask(policy: &Policy, ask: &Ask) -> Result<(), Error> {
+pub(crate) fn check_ask(policy: &Policy, ask: &Ask) -> Result<(), Error> {
     let Some(role_scope) = policy.role(&ask.role) else {
         let known: Vec<_> = policy.roles().map(ToString::to_string).collect();
         return Err(Error::InvalidRequest(format!(
@@ -365,7 +369,10 @@ async fn check_room(
     Ok(())
 }
 
-async fn free_code(tx: &mut Tx, rng: &mut rand::rngs::StdRng) -> Result<UserCode, Error> {
+pub(crate) async fn free_code(
+    tx: &mut Tx,
+    rng: &mut rand::rngs::StdRng,
+) -> Result<UserCode, Error> {
     loop {
         let code = UserCode::generate(rng);
         // At most a thousand of 25 billion are taken: the second draw is rare.

@@ -70,6 +70,24 @@ impl Session {
         called.map_err(|failure| self.explain(failure))
     }
 
+    /// Opens what answers as long as it is read.
+    pub(super) async fn listen(
+        &mut self,
+        operation: Operation,
+        path_and_query: &str,
+    ) -> Result<Incoming, Failure> {
+        let opened = self.answer(operation, &Method::GET, path_and_query, &Body::None);
+        let opened = match opened.await {
+            Ok(answer) if answer.status().is_success() => Ok(answer.into_body()),
+            Ok(answer) => match self.client.read(answer).await {
+                Ok(answer) => Err(Failure::answered(answer.status.as_u16(), answer.body)),
+                Err(failure) => Err(failure),
+            },
+            Err(failure) => Err(failure),
+        };
+        opened.map_err(|failure| self.explain(failure))
+    }
+
     /// Calls an operation whose answer is a file.
     pub(super) async fn download(
         &mut self,
@@ -93,7 +111,7 @@ impl Session {
 
     /// Names the credential that was used, and its profile in the commands that
     /// get on: the server does not know what it is called here.
-    fn explain(&self, failure: Failure) -> Failure {
+    pub(super) fn explain(&self, failure: Failure) -> Failure {
         let failure = failure.with_used(self.credential.source.clone());
         match &self.credential.kind {
             CredentialKind::Profile { name, .. } if name != DEFAULT_PROFILE => {
@@ -339,12 +357,24 @@ pub(super) async fn prove(
     path: &str,
     body: &Body,
 ) -> Result<Answer, Failure> {
+    prove_with(client, key, method, path, body, None).await
+}
+
+/// The same with something in `Authorization` that the proof does not name.
+pub(super) async fn prove_with(
+    client: &Client,
+    key: &SigningKey,
+    method: &Method,
+    path: &str,
+    body: &Body,
+    authorization: Option<&str>,
+) -> Result<Answer, Failure> {
     let mut nonce: Option<String> = None;
     loop {
         let url = client.url(path);
         let proof = jwt::dpop(key, method.as_str(), &url, None, nonce.as_deref());
         let identity = Identity {
-            authorization: None,
+            authorization: authorization.map(str::to_owned),
             proof: Some(proof),
         };
         let answer = client.send(method, path, body, &identity).await?;

@@ -191,7 +191,7 @@ impl Client {
             .map_err(|e| Failure::usage(format!("the request cannot be made: {e}")))
     }
 
-    fn unreachable(&self, why: &str) -> Failure {
+    pub(super) fn unreachable(&self, why: &str) -> Failure {
         let detail = format!("{} cannot be reached: {why}", self.server);
         Failure::new(Exit::Unreachable, "unreachable", detail)
             .with_next("hardtack serve    # or --url, HARDTACK_URL for a server elsewhere")

@@ -55,6 +55,11 @@ impl Context {
         self.global.timeout.unwrap_or(default)
     }
 
+    /// How long a command that goes on by itself may run, if that was said.
+    pub(super) const fn given_timeout(&self) -> Option<Duration> {
+        self.global.timeout
+    }
+
     /// The profile that was named on the command line or in the environment.
     pub(super) fn named_profile(&self) -> Option<(String, &'static str)> {
         let flag = self.global.profile.clone().map(|name| (name, "--profile"));

@@ -11,7 +11,9 @@ use super::call::Session;
 use super::client::Body;
 use super::context::Context;
 use super::failure::{Exit, Failure};
+use super::invite::{self, Invite};
 use super::output::{self, joined, text};
+use super::watch;
 use crate::domain::ids::RequestId;
 use crate::domain::operation::Operation;
 use crate::domain::user_code::UserCode;
@@ -29,7 +31,7 @@ pub(super) enum Devices {
         /// Id, code, or the first digits of an id
         id: String,
     },
-    /// Approve a pending request
+    /// Approve a pending request, or with --watch answer requests as they come
     Approve(Approve),
     /// Reject a pending request
     Reject {
@@ -38,6 +40,15 @@ pub(super) enum Devices {
         /// Reason to tell the device
         #[arg(long)]
         reason: Option<String>,
+    },
+    /// Invite a device: whoever brings the code once is paired without another approval
+    Invite(Invite),
+    /// List invites
+    Invites,
+    /// Take an invite back that was not used
+    Uninvite {
+        /// Id of the invite, or its first digits
+        id: String,
     },
     /// End a device and every device it approved
     Revoke {
@@ -63,7 +74,11 @@ pub(super) enum Devices {
 #[derive(Debug, clap::Args)]
 pub(super) struct Approve {
     /// Id, code, or the first digits of an id
-    id: String,
+    #[arg(required_unless_present = "watch")]
+    id: Option<String>,
+    /// Show requests as they come, and read an answer to each from standard input: y approves, r rejects
+    #[arg(long, conflicts_with = "id")]
+    watch: bool,
     /// Give only these scopes, separated by commas
     #[arg(long, value_delimiter = ',')]
     scopes: Option<Vec<String>>,
@@ -80,14 +95,19 @@ pub(super) async fn run(command: &Devices, context: &Context) -> Result<(), Fail
     match command {
         Devices::List { all } => list(&mut session, context, *all).await,
         Devices::Show { id } => show(&mut session, context, id).await,
-        Devices::Approve(approve) => approve_request(&mut session, context, approve).await,
+        Devices::Approve(approve) => match &approve.id {
+            Some(id) => {
+                let answer = approve_request(&mut session, id, approve).await?;
+                done(context, &answer, "approved")
+            }
+            None => watch::run(&mut session, context, approve).await,
+        },
+        Devices::Invite(command) => invite::create(&mut session, context, command).await,
+        Devices::Invites => invite::list(&mut session, context).await,
+        Devices::Uninvite { id } => invite::revoke(&mut session, context, id).await,
         Devices::Reject { id, reason } => {
             let id = find_request(&mut session, id).await?;
-            let path = format!("/v1/pairing-requests/{id}/reject");
-            let body = Body::Json(json!({"reason": reason}));
-            let answer = session
-                .call(Operation::PairingReject, Method::POST, &path, body)
-                .await?;
+            let answer = reject_request(&mut session, &id, reason.as_deref()).await?;
             done(context, &answer, "rejected")
         }
         Devices::Revoke { id, dry_run, yes } => {
@@ -190,17 +210,17 @@ async fn show(session: &mut Session, context: &Context, id: &str) -> Result<(), 
         })
 }
 
-async fn approve_request(
+/// Approves one request; the server's answer.
+pub(super) async fn approve_request(
     session: &mut Session,
-    context: &Context,
+    given: &str,
     approve: &Approve,
-) -> Result<(), Failure> {
-    let id = find_request(session, &approve.id).await;
+) -> Result<Value, Failure> {
+    let id = find_request(session, given).await;
     // Whoever may not even list requests is told who may approve this one.
     let id = id.map_err(|failure| match failure.code() {
         "insufficient_scope" | "missing_token" => failure.with_next(format!(
-            "hardtack devices approve {}    # on the server's machine",
-            approve.id
+            "hardtack devices approve {given}    # on the server's machine"
         )),
         _ => failure,
     })?;
@@ -210,10 +230,20 @@ async fn approve_request(
         "expires_in": approve.expires.map(|d| d.as_secs()),
         "name": approve.name,
     }));
-    let answer = session
-        .call(Operation::PairingApprove, Method::POST, &path, body)
-        .await?;
-    done(context, &answer, "approved")
+    let operation = Operation::PairingApprove;
+    session.call(operation, Method::POST, &path, body).await
+}
+
+/// Rejects one request; the server's answer.
+pub(super) async fn reject_request(
+    session: &mut Session,
+    id: &str,
+    reason: Option<&str>,
+) -> Result<Value, Failure> {
+    let path = format!("/v1/pairing-requests/{id}/reject");
+    let body = Body::Json(json!({"reason": reason}));
+    let operation = Operation::PairingReject;
+    session.call(operation, Method::POST, &path, body).await
 }
 
 async fn revoke(
@@ -263,7 +293,7 @@ fn show_ending(context: &Context, answer: &Value) -> Result<(), Failure> {
         .try_for_each(|id| output::line(&format!("  {id}")))
 }
 
-fn done(context: &Context, answer: &Value, verb: &str) -> Result<(), Failure> {
+pub(super) fn done(context: &Context, answer: &Value, verb: &str) -> Result<(), Failure> {
     if context.json() {
         return output::json(answer);
     }
@@ -338,19 +368,19 @@ impl Session {
     }
 }
 
-fn not_found(session: &Session, what: &str, given: &str) -> Failure {
+pub(super) fn not_found(session: &Session, what: &str, given: &str) -> Failure {
     let detail = format!("no {what} with the id or code `{given}`");
     Failure::new(Exit::WrongState, "not_found", detail)
         .with_used(session.credential.source.clone())
         .with_next("hardtack devices list")
 }
 
-fn ambiguous(given: &str) -> Failure {
+pub(super) fn ambiguous(given: &str) -> Failure {
     Failure::usage(format!("`{given}` is the beginning of several ids"))
         .with_next("hardtack devices list")
 }
 
-fn cells(value: &Value, names: &[&str]) -> Vec<String> {
+pub(super) fn cells(value: &Value, names: &[&str]) -> Vec<String> {
     names.iter().map(|n| text(value, n).to_owned()).collect()
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use http::Method;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
-use super::call::{fetch, instance_id, prove};
+use super::call::{fetch, instance_id, prove, prove_with};
 use super::client::{Body, Client};
-use super::context::{Context, DEFAULT_PROFILE};
+use super::context::{Context, DEFAULT_PROFILE, read_token};
 use super::failure::{Exit, Failure};
 use super::output::{self, joined, text};
 use super::profile::Profile;
@@ -31,6 +32,9 @@ pub(super) struct Pair {
     /// Name for this device
     #[arg(long)]
     name: Option<String>,
+    /// Code of an invite, which is the approval: `-` for standard input, `@FILE` for a file, or the code
+    #[arg(long, value_name = "CODE")]
+    invite: Option<String>,
     /// Do not wait for the approval; run `pair` again to fetch it
     #[arg(long)]
     no_wait: bool,
@@ -55,6 +59,11 @@ pub(super) async fn run(command: &Pair, context: &Context) -> Result<(), Failure
         name: name.clone(),
         profile,
     };
+    if let Some(given) = &command.invite {
+        let code = invite_code(given)?;
+        let paired = redeem(&client, &key, &mut pairing, &code).await?;
+        return finish(context, &mut pairing, &paired);
+    }
     let wait = async {
         loop {
             let asked = ask(&client, &key, &mut pairing).await?;
@@ -139,7 +148,7 @@ async fn ask(
         "role": profile.role,
         "scopes": profile.scopes,
         "name": profile.name,
-        "metadata": {"platform": std::env::consts::OS, "client": concat!("hardtack/", env!("CARGO_PKG_VERSION"))},
+        "metadata": metadata(),
     }));
     let answer = prove(client, key, &Method::POST, "/v1/pairing-requests", &body).await?;
     answer.success().map_err(|failure| {
@@ -152,6 +161,57 @@ async fn ask(
             failure
         }
     })
+}
+
+/// The code as it is given: it works once and not for long, so that it may stand
+/// on a command line.
+fn invite_code(given: &str) -> Result<Zeroizing<String>, Failure> {
+    if given == "-" || given.starts_with('@') {
+        return read_token(given);
+    }
+    Ok(Zeroizing::new(given.trim().to_owned()))
+}
+
+/// Brings an invite: without scopes of its own a command gets all that it promises.
+async fn redeem(
+    client: &Client,
+    key: &SigningKey,
+    pairing: &mut Pairing<'_>,
+    code: &str,
+) -> Result<Value, Failure> {
+    let command = pairing.command;
+    let scopes = Some(&command.scopes).filter(|scopes| !scopes.is_empty());
+    let profile = &mut pairing.profile;
+    let body = Body::Json(json!({
+        "scopes": scopes,
+        "name": profile.name,
+        "metadata": metadata(),
+    }));
+    // The key is kept whatever the answer is: brought again by the same key, an
+    // invite whose answer was lost gives the same grant.
+    profile.save(&pairing.name)?;
+    let authorization = format!("Invite {code}");
+    let answer = prove_with(
+        client,
+        key,
+        &Method::POST,
+        "/v1/pairing-requests",
+        &body,
+        Some(&authorization),
+    );
+    let paired = answer.await?.success()?;
+    if let Some(role) = paired.get("role").and_then(Value::as_str) {
+        role.clone_into(&mut profile.role);
+    }
+    if let Some(given) = paired.get("scopes").and_then(Value::as_array) {
+        let given = given.iter().filter_map(Value::as_str);
+        profile.scopes = given.map(str::to_owned).collect();
+    }
+    Ok(paired)
+}
+
+fn metadata() -> Value {
+    json!({"platform": std::env::consts::OS, "client": concat!("hardtack/", env!("CARGO_PKG_VERSION"))})
 }
 
 /// The profile's request, if it still waits or led to a live grant.

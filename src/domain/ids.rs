@@ -52,6 +52,11 @@ id_type!(
     "pairing request id"
 );
 id_type!(
+    /// An invite.
+    InviteId,
+    "invite id"
+);
+id_type!(
     /// An install: one database and all nodes on it.
     InstanceId,
     "instance id"

@@ -5,7 +5,7 @@ use std::fmt;
 use rand::Rng;
 
 /// Letters that are not taken for one another, and make no words (RFC 8628 section 6.1).
-const ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
+pub(super) const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const LENGTH: usize = 8;
 
 /// A code such as `WDJB-MJHT`: 34 bits, case and dashes do not matter.
@@ -15,20 +15,14 @@ pub struct UserCode(String);
 impl UserCode {
     /// Makes a new code.
     pub fn generate(rng: &mut impl Rng) -> Self {
-        let letter = |_| char::from(*ALPHABET.get(rng.gen_range(0..20)).unwrap_or(&b'B'));
+        let letter = |_| char::from(*LETTERS.get(rng.gen_range(0..20)).unwrap_or(&b'B'));
         Self((0..LENGTH).map(letter).collect())
     }
 
     /// Reads a code as a person may type it; `None` if it cannot be one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let kept: String = text
-            .chars()
-            .filter(|c| !matches!(c, '-' | ' '))
-            .map(|c| c.to_ascii_uppercase())
-            .collect();
-        let valid = kept.len() == LENGTH && kept.bytes().all(|b| ALPHABET.contains(&b));
-        valid.then_some(Self(kept))
+        letters(text, LENGTH).map(Self)
     }
 
     /// The letters without a dash, as they are stored.
@@ -36,6 +30,17 @@ impl UserCode {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The letters of a code as a person may type it, if there are so many.
+pub(super) fn letters(text: &str, length: usize) -> Option<String> {
+    let kept: String = text
+        .chars()
+        .filter(|c| !matches!(c, '-' | ' '))
+        .map(|c| c.to_ascii_uppercase())
+        .collect();
+    let valid = kept.len() == length && kept.bytes().all(|b| LETTERS.contains(&b));
+    valid.then_some(kept)
 }
 
 impl fmt::Display for UserCode {

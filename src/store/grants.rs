@@ -80,6 +80,8 @@ macro_rules! effective_status {
     };
 }
 
+pub(super) use effective_status;
+
 macro_rules! select {
     ($rest:literal) => {
         concat!(

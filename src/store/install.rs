@@ -22,6 +22,8 @@ pub struct Install {
     pub keys_mac: Vec<u8>,
     /// The position of the revocation feed.
     pub feed_seq: i64,
+    /// The number of the newest event.
+    pub event_seq: i64,
     /// The catalog that was in force last, in words.
     pub catalog: String,
 }
@@ -45,11 +47,12 @@ struct Row {
     keys_version: i64,
     keys_mac: Vec<u8>,
     feed_seq: i64,
+    event_seq: i64,
     catalog: String,
 }
 
-const SELECT: &str = "SELECT instance_id, key_check, announced, keys_version, keys_mac, feed_seq, catalog FROM install WHERE id = 1";
-const INSERT: &str = "INSERT INTO install (id, instance_id, key_check, announced, keys_version, keys_mac, feed_seq, audit_seq, audit_hash, catalog, created_at) VALUES (1, $1, $2, FALSE, 0, $3, 0, 0, $3, '', $4)";
+const SELECT: &str = "SELECT instance_id, key_check, announced, keys_version, keys_mac, feed_seq, event_seq, catalog FROM install WHERE id = 1";
+const INSERT: &str = "INSERT INTO install (id, instance_id, key_check, announced, keys_version, keys_mac, feed_seq, event_seq, audit_seq, audit_hash, catalog, created_at) VALUES (1, $1, $2, FALSE, 0, $3, 0, 0, 0, $3, '', $4)";
 // Another value each time: SQLite does not write a page that stays as it is.
 const LOOK: &str = "UPDATE install SET looks = looks + 1 WHERE id = 1";
 const ANNOUNCED: &str = "UPDATE install SET announced = $1 WHERE id = 1";
@@ -68,6 +71,7 @@ impl Tx {
             keys_version: row.keys_version,
             keys_mac: row.keys_mac,
             feed_seq: row.feed_seq,
+            event_seq: row.event_seq,
             catalog: row.catalog,
         }))
     }

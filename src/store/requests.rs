@@ -3,6 +3,7 @@
 use hardtack_token::{DeviceId, GrantId, PublicKey, Role, Timestamp};
 use uuid::Uuid;
 
+use crate::domain::event::EventKind;
 use crate::domain::ids::RequestId;
 use crate::domain::pairing::{Ask, DeviceName, Metadata, PairingRequest, RequestState};
 use crate::domain::user_code::UserCode;
@@ -163,7 +164,7 @@ impl Tx {
             .bind(seconds(request.created_at))
             .bind(seconds(request.expires_at))
             .execute(c).await.map(drop))?;
-        Ok(())
+        self.event(EventKind::Requested, request.id.uuid()).await
     }
 
     /// Moves the end of a pending request. Nothing else of it ever changes.
@@ -198,6 +199,16 @@ impl Tx {
             .bind(reason)
             .bind(id.uuid())
             .execute(c).await.map(|done| done.rows_affected()))?;
+        let kind = match state {
+            // Nothing of interest: who looks sees it by the time.
+            RequestState::Pending | RequestState::Expired => None,
+            RequestState::Approved(_) => Some(EventKind::Approved),
+            RequestState::Rejected(_) => Some(EventKind::Rejected),
+            RequestState::Superseded(_) => Some(EventKind::Superseded),
+        };
+        if let (1, Some(kind)) = (changed, kind) {
+            self.event(kind, id.uuid()).await?;
+        }
         Ok(changed == 1)
     }
 

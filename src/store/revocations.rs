@@ -3,6 +3,7 @@
 use hardtack_token::{End, Ended, Timestamp};
 use uuid::Uuid;
 
+use crate::domain::event::EventKind;
 use crate::store::row::{parsed, seconds, timestamp};
 use crate::store::{StoreError, Tx, on};
 
@@ -55,7 +56,11 @@ impl Tx {
             .bind(seconds(at))
             .bind(seconds(new.until))
             .execute(c).await.map(drop))?;
-        Ok(())
+        let kind = match new.ended.end {
+            End::Revoked => EventKind::GrantRevoked,
+            End::Retired => EventKind::GrantRetired,
+        };
+        self.event(kind, new.ended.id).await
     }
 
     /// The entries after a position, in order, at most `limit`.

@@ -97,6 +97,8 @@ fn classify(error: &Error, status: StatusCode) -> (StatusCode, &'static str) {
         | Error::NotPending { .. }
         | Error::RequestExpired(_)
         | Error::WiderThanRequested(_)
+        | Error::WiderThanInvite(_)
+        | Error::Invite(_)
         | Error::TooLarge => (status, "invalid_request"),
         Error::TooMany { .. } => (status, "slow_down"),
         Error::Store(_)

@@ -198,7 +198,7 @@ async fn an_access_token_makes_no_authority() {
     };
     let access = world.exchange(&world.local, &wanted).await.unwrap().token;
     let refused = approve_as_bearer(&world, &access, id).await.unwrap_err();
-    assert!(matches!(refused, Error::GrantRequired { request: Some(r) } if r == id));
+    assert!(matches!(refused, Error::GrantRequired { request: Some(r), .. } if r == id));
 }
 
 #[tokio::test]

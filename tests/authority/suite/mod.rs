@@ -4,6 +4,8 @@ mod approving;
 mod device_code;
 mod ending;
 mod exchanging;
+mod following;
+mod inviting;
 mod model;
 mod pairing;
 mod recovery;

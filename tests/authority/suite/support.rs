@@ -42,6 +42,7 @@ pub(crate) struct World {
     pub(crate) root: TokenText,
     pub(crate) local: Paired,
     pub(crate) store: Store,
+    pub(crate) policy: Arc<ArcSwap<Policy>>,
     position: FeedPosition,
     _dir: tempfile::TempDir,
 }
@@ -89,6 +90,7 @@ impl World {
         let clock = Arc::new(ManualClock::new(START));
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let entropy = Entropy::seeded(7);
+        let policy = Arc::new(ArcSwap::from_pointee(Policy::load(&[]).unwrap()));
         let bootstrap = Bootstrap {
             store: &store,
             secrets: &secrets(),
@@ -114,7 +116,7 @@ impl World {
                 in_container: false,
                 rates: Rates::default(),
             },
-            policy: Arc::new(ArcSwap::from_pointee(Policy::load(&[]).unwrap())),
+            policy: Arc::clone(&policy),
             clock: shared,
             entropy,
             token_cache: 1 << 20,
@@ -133,6 +135,7 @@ impl World {
             authority,
             clock,
             store,
+            policy,
             position,
             _dir: dir,
         };
