@@ -22,6 +22,8 @@ mod device;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod exit_codes;
@@ -33,6 +35,8 @@ mod forged;
 mod hostile;
 #[cfg(test)]
 mod init;
+#[cfg(test)]
+mod invites;
 #[cfg(test)]
 mod load;
 #[cfg(test)]

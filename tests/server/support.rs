@@ -7,6 +7,7 @@ pub(crate) mod machine;
 pub(crate) mod people;
 pub(crate) mod relay;
 pub(crate) mod server;
+pub(crate) mod sse;
 pub(crate) mod target;
 pub(crate) mod upstream;
 pub(crate) mod wait;
