@@ -93,7 +93,7 @@ fn followers_do_not_hold_up_a_node_that_stops() {
     let events = follow(&install.server, &install.local(), "");
     let ended = install.server.stop();
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(events.is_silent_to_the_end());
+    assert!(events.stays_silent());
 }
 
 #[test]

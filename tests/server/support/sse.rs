@@ -47,17 +47,16 @@ impl Events {
                 Some(("id", value)) => value.clone_into(&mut event.id),
                 Some(("event", value)) => value.clone_into(&mut event.kind),
                 Some(("data", value)) => event.data = serde_json::from_str(value).unwrap(),
-                Some(_) => {}
                 None if line == "\n" && !event.kind.is_empty() => return Some(event),
                 // The chunk of length zero.
                 None if line == "0\r\n" => return None,
-                None => {}
+                Some(_) | None => {}
             }
         }
     }
 
     /// Nothing but what keeps the connection alive comes before it is closed.
-    pub(crate) fn is_silent_to_the_end(mut self) -> bool {
+    pub(crate) fn stays_silent(mut self) -> bool {
         self.connection
             .get_ref()
             .shutdown(std::net::Shutdown::Write)
