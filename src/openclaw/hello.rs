@@ -1,0 +1,62 @@
+//! `hello-ok`: the upstream's, with what is ours in it.
+
+use serde_json::{Map, Value, json};
+
+use crate::openclaw::limits::MAX_MESSAGE;
+use crate::openclaw::methods;
+use crate::openclaw::session::Session;
+
+impl Session {
+    /// The payload of `hello-ok` for this client. `theirs` is the upstream's.
+    pub(super) fn hello(&self, protocol: u32, theirs: &Value, now: u64) -> Value {
+        let mut hello = theirs.as_object().cloned().unwrap_or_default();
+        hello.insert("type".into(), json!("hello-ok"));
+        hello.insert("protocol".into(), json!(protocol));
+        hello.insert("auth".into(), self.hello_auth(now));
+        let mut features = take_object(&mut hello, "features");
+        let mut known = take_list(&mut features, "methods");
+        known.retain(|name| !name.as_str().is_some_and(methods::is_ours));
+        known.extend(methods::names().map(Value::from));
+        features.insert("methods".into(), known.into());
+        let events = take_list(&mut features, "events");
+        features.insert("events".into(), events.into());
+        hello.insert("features".into(), features.into());
+        let mut policy = take_object(&mut hello, "policy");
+        let most = policy.get("maxPayload").and_then(Value::as_u64);
+        let most = most.map_or(MAX_MESSAGE as u64, |theirs| theirs.min(MAX_MESSAGE as u64));
+        policy.insert("maxPayload".into(), most.into());
+        hello.insert("policy".into(), policy.into());
+        Value::Object(hello)
+    }
+
+    /// What the client has: the scopes of this connection, and the grant that
+    /// is the device's to keep.
+    fn hello_auth(&self, now: u64) -> Value {
+        let mut auth = json!({
+            "method": if self.grant.is_some() { "device-token" } else { "token" },
+            "role": self.role().as_str(),
+            "scopes": self.access().effective_scopes().to_strings(),
+        });
+        if let (Some(grant), Some(members)) = (&self.grant, auth.as_object_mut()) {
+            members.insert("deviceToken".into(), json!(grant.expose()));
+            members.insert("issuedAtMs".into(), json!(now));
+        }
+        auth
+    }
+}
+
+/// A member that is an object, or an empty one.
+fn take_object(of: &mut Map<String, Value>, name: &str) -> Map<String, Value> {
+    match of.remove(name) {
+        Some(Value::Object(members)) => members,
+        _ => Map::new(),
+    }
+}
+
+/// A member that is a list, or an empty one.
+fn take_list(of: &mut Map<String, Value>, name: &str) -> Vec<Value> {
+    match of.remove(name) {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
