@@ -24,14 +24,19 @@ pub mod keys;
 pub mod limits;
 pub mod maintenance;
 mod narrow;
+pub mod paired;
 pub mod pairing;
 pub mod proof;
 pub mod query;
 pub mod ready;
+pub mod rename;
 pub mod restore;
 pub mod rotate;
 pub mod secrets;
 mod session;
+pub mod successor;
+pub mod watch;
+pub mod wider;
 
 use std::sync::Arc;
 

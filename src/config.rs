@@ -78,6 +78,9 @@ pub struct ServeConfig {
     /// Where the online secret comes from.
     #[command(flatten)]
     pub secret: SecretConfig,
+    /// The door for OpenClaw's clients.
+    #[command(flatten)]
+    pub openclaw: OpenClawConfig,
 }
 
 /// Where the online secret comes from, if not from `secret.key` in the data directory.
@@ -89,6 +92,32 @@ pub struct SecretConfig {
     /// Command that prints the online secret
     #[arg(long, env = "HARDTACK_SECRET_KEY_COMMAND")]
     pub secret_key_command: Option<String>,
+}
+
+/// The door for OpenClaw's clients. It is there where it has a gateway behind it.
+#[derive(Clone, Debug, Args)]
+pub struct OpenClawConfig {
+    /// OpenClaw gateway behind hardtack, in trusted-proxy mode: ws://host:port
+    #[arg(long, env = "HARDTACK_OPENCLAW_UPSTREAM")]
+    pub openclaw_upstream: Option<String>,
+    /// Address for OpenClaw's clients; needs --openclaw-upstream
+    #[arg(
+        long,
+        env = "HARDTACK_OPENCLAW_LISTEN",
+        default_value = "127.0.0.1:18789"
+    )]
+    pub openclaw_listen: SocketAddr,
+    /// How far the clock of an OpenClaw device may be off
+    #[arg(long, env = "HARDTACK_OPENCLAW_SKEW", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub openclaw_skew: Duration,
+}
+
+impl OpenClawConfig {
+    /// Whether there is a door.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.openclaw_upstream.is_some()
+    }
 }
 
 impl SecretConfig {

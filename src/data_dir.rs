@@ -77,6 +77,9 @@ pub struct ServerFile {
     pub url: String,
     /// The URL of the gateway.
     pub gateway_url: String,
+    /// The URL for OpenClaw's clients, where they are let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openclaw_url: Option<String>,
     /// The server's process.
     pub pid: u32,
     /// Which install it serves.

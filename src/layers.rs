@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 /// What each part may use besides itself. Whatever is not named here is new
 /// and must be given its place.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("web", &[]),
     ("store", &["domain"]),
     ("authority", &["domain", "store"]),
     ("api", &["domain", "store", "authority", "web"]),
     ("gateway", &["domain", "web"]),
+    ("openclaw", &["domain", "authority", "web"]),
     ("config", &["store"]),
     ("telemetry", &["config"]),
     ("data_dir", &["config", "authority"]),
@@ -23,6 +24,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
             "authority",
             "api",
             "gateway",
+            "openclaw",
             "config",
             "data_dir",
         ],

@@ -1,6 +1,6 @@
 //! hardtack: a self-hosted authorization service and gateway.
 //!
-//! Data flows one way: `main → cli → server → {api, gateway} → authority →
+//! Data flows one way: `main → cli → server → {api, openclaw, gateway} → authority →
 //! store → domain → hardtack-token`.
 
 pub mod api;
@@ -12,6 +12,7 @@ pub mod domain;
 pub mod gateway;
 #[cfg(test)]
 mod layers;
+pub mod openclaw;
 pub mod server;
 pub mod store;
 pub mod telemetry;

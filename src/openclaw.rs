@@ -38,6 +38,7 @@ mod tokens;
 mod upgrade;
 mod upstream;
 mod views;
+mod wider;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::authority::Authority;
-use events::Subscribers;
+use events::News;
 use limits::{Addresses, Lockouts};
 pub use serve::serve;
 use sessions::Sessions;
@@ -85,7 +86,7 @@ pub struct OpenClaw {
     addresses: Arc<Addresses>,
     lockouts: Lockouts,
     sessions: Arc<Sessions>,
-    subscribers: Subscribers,
+    news: News,
 }
 
 impl OpenClaw {
@@ -96,7 +97,7 @@ impl OpenClaw {
             sessions: Arc::new(Sessions::new(Arc::clone(&authority))),
             addresses: Arc::default(),
             lockouts: Lockouts::default(),
-            subscribers: Subscribers::default(),
+            news: News::default(),
             authority,
             settings,
         }

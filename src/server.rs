@@ -2,6 +2,7 @@
 //! and run until it is told to stop.
 
 mod announce;
+mod door;
 mod history;
 mod policy;
 mod systemd;
@@ -31,6 +32,7 @@ use crate::domain::policy::PolicyError;
 use crate::gateway::{Gateway, GatewayError, GatewaySettings, Timeouts, Upstream};
 use crate::store::{DatabaseUrl, Store, StoreError};
 pub use announce::{Announced, Serving, announce};
+use door::Door;
 use history::History;
 use policy::PolicyFiles;
 pub use policy::load_policy;
@@ -129,7 +131,7 @@ pub async fn serve(
     let hang_up = signal(SignalKind::hangup()).map_err(ServeError::Serve)?;
     // Everything that can be wrong with the settings is found before a root
     // token is made: a start that fails must not have shown one.
-    let files = PolicyFiles::new(config.policies.clone());
+    let files = PolicyFiles::new(config.policies.clone(), config.openclaw.is_on());
     let policy = Arc::new(ArcSwap::from_pointee(files.load()?));
     let upstream = config.upstream.as_deref().map(str::parse::<Upstream>);
     let upstream = upstream.transpose()?;
@@ -142,6 +144,7 @@ pub async fn serve(
             listen(config.gateway_listen).await?,
         ),
     };
+    let door = Door::prepare(&config.openclaw, &config.trusted_proxies).await?;
     let settings = settings(&config, &api_listener, &gateway_listener)?;
 
     let running = data_dir.lock_running()?;
@@ -206,16 +209,20 @@ pub async fn serve(
         stop: stop.clone(),
     });
 
+    let openclaw_url = door.as_ref().map(Door::url).transpose()?;
     data_dir.write_server(&ServerFile {
         url: local_url(&api_listener)?.to_string(),
         gateway_url: settings.gateway_url.to_string(),
+        openclaw_url: openclaw_url.clone(),
         pid: std::process::id(),
         instance_id: authority.instance_id().to_string(),
     })?;
-    announce::ready(&settings)?;
+    announce::ready(&settings, openclaw_url.as_deref())?;
     tokio::spawn(systemd::report(Arc::clone(&authority), stop.clone()));
 
-    let ended = answer((api_listener, api), (gateway_listener, gateway), stop).await;
+    let door = serve_door(door, authority, stop.clone());
+    let ended = answer((api_listener, api), (gateway_listener, gateway), door, stop);
+    let ended = Box::pin(ended).await;
     data_dir.remove_server();
     tasks.stop().await;
     store.close().await;
@@ -223,10 +230,11 @@ pub async fn serve(
     ended
 }
 
-/// Answers on both listeners until `stop` says so and what is open has ended.
+/// Answers on all listeners until `stop` says so and what is open has ended.
 async fn answer(
     (api_listener, api): (TcpListener, Router),
     (gateway_listener, gateway): (TcpListener, Arc<Gateway>),
+    door: impl Future<Output = ()>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), ServeError> {
     let mut api_stop = stop.clone();
@@ -239,11 +247,18 @@ async fn answer(
     let gateway_server = crate::gateway::serve(gateway_listener, gateway, async move {
         stopped(&mut gateway_stop).await;
     });
-    let both = async { tokio::join!(api_server.into_future(), gateway_server) };
+    let all = async { tokio::join!(api_server.into_future(), gateway_server, door) };
     tokio::select! {
-        (api, ()) = both => api.map_err(ServeError::Serve),
+        (api, (), ()) = all => api.map_err(ServeError::Serve),
         // Those who hold on past the deadline are cut off.
         () = async { stopped(&mut stop).await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    }
+}
+
+/// Lets OpenClaw's clients in, where there is a door for them.
+async fn serve_door(door: Option<Door>, authority: Arc<Authority>, stop: watch::Receiver<bool>) {
+    if let Some(door) = door {
+        door.serve(authority, stop).await;
     }
 }
 

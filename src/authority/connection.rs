@@ -130,9 +130,8 @@ impl Authority {
             .live_grant_of(&mut tx, proven.device, &ask.role)
             .await?;
         let Some(live) = live else {
-            return self
-                .pairing_needed(tx, &policy, proven, ask, None, address)
-                .await;
+            let needed = self.pairing_needed(tx, &policy, proven, ask, None, address);
+            return Ok(Admission::Pairing(Box::new(needed.await?)));
         };
         let gives = self.effective(&live, policy.catalog())?;
         let wants = policy.catalog().closure(&ask.scopes);
@@ -146,9 +145,8 @@ impl Authority {
         };
         if let Some(why) = why {
             let held = Some((live, why));
-            return self
-                .pairing_needed(tx, &policy, proven, ask, held, address)
-                .await;
+            let needed = self.pairing_needed(tx, &policy, proven, ask, held, address);
+            return Ok(Admission::Pairing(Box::new(needed.await?)));
         }
         let opened = self.open_session(&policy, &live, &ask.scopes)?;
         tx.grant_used(live.record.id, self.now()).await?;
@@ -362,7 +360,7 @@ impl Authority {
 
     /// Makes the request that has to be approved. A new grant takes the place
     /// of the old one, so the request for more names what the device has too.
-    async fn pairing_needed(
+    pub(super) async fn pairing_needed(
         &self,
         mut tx: Tx,
         policy: &Policy,
@@ -370,7 +368,7 @@ impl Authority {
         mut ask: Ask,
         held: Option<(LiveGrant, Upgrade)>,
         address: &str,
-    ) -> Result<Admission, Error> {
+    ) -> Result<PairingNeeded, Error> {
         let others = self.live_roles(&mut tx, proven.device).await?;
         let (why, scopes) = match held {
             Some((live, why)) => {
@@ -403,12 +401,12 @@ impl Authority {
             .ask_to_pair(&mut tx, policy, proven, ask, address)
             .await?;
         tx.commit().await?;
-        Ok(Admission::Pairing(Box::new(PairingNeeded {
+        Ok(PairingNeeded {
             request,
             why,
             roles: others.into_iter().map(|record| record.role).collect(),
             scopes,
-        })))
+        })
     }
 
     async fn live_roles(&self, tx: &mut Tx, device: DeviceId) -> Result<Vec<GrantRecord>, Error> {

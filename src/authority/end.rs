@@ -1,6 +1,6 @@
 //! Ending devices: revoke takes all below with it, retire leaves it alive.
 
-use hardtack_token::{DeviceId, End};
+use hardtack_token::{DeviceId, End, Role};
 use serde_json::json;
 
 use crate::authority::caller::{Call, Caller};
@@ -34,7 +34,7 @@ impl Authority {
         let devices = tx.devices_below(device).await?;
         let mut ended = Vec::new();
         if !dry_run {
-            for grant in tx.revoke_grants(device).await? {
+            for grant in tx.revoke_grants(device, None).await? {
                 self.end(&mut tx, grant.uuid(), End::Revoked, &mut ended)
                     .await?;
             }
@@ -48,6 +48,28 @@ impl Authority {
             devices,
             dry_run,
         })
+    }
+
+    /// Revokes every grant that a device ever had in one role, and so all below
+    /// these. Says how many were not dead yet.
+    pub async fn revoke_role(
+        &self,
+        call: &Call<'_>,
+        device: DeviceId,
+        role: &Role,
+    ) -> Result<usize, Error> {
+        let operation = Operation::DevicesRevoke;
+        let (caller, mut tx) = self.enter_to_end(call, operation, device).await?;
+        let mut ended = Vec::new();
+        for grant in tx.revoke_grants(device, Some(role)).await? {
+            self.end(&mut tx, grant.uuid(), End::Revoked, &mut ended)
+                .await?;
+        }
+        let detail = json!({"role": role.as_str(), "grants": ended.len()});
+        self.audit_of(&mut tx, &caller, call, "device.revoke", device, detail)
+            .await?;
+        self.commit(tx, &ended).await?;
+        Ok(ended.len())
     }
 
     /// Retires the live grants of a device. What it approved lives.
@@ -77,7 +99,7 @@ impl Authority {
     /// Who may end a device: itself, always; whoever approved it, directly or
     /// through others; and whoever may end any. The local device is ended by
     /// itself or by the root token only, so that nobody locks the host out.
-    async fn enter_to_end(
+    pub(crate) async fn enter_to_end(
         &self,
         call: &Call<'_>,
         operation: Operation,
@@ -98,15 +120,26 @@ impl Authority {
         if known.iter().any(|grant: &GrantRecord| grant.local) {
             return Err(Error::LocalDevice);
         }
+        self.need_over(&mut tx, &caller, device).await?;
+        Ok((caller, tx))
+    }
+
+    /// Refuses a caller that neither approved a device, directly or through
+    /// others, nor may end any.
+    pub(crate) async fn need_over(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        device: DeviceId,
+    ) -> Result<(), Error> {
         let own = match caller.record() {
             Some(record) => tx.is_below(device, record.id).await?,
-            None => false,
+            None => true,
         };
-        if !own {
-            self.need(&mut tx, &caller, Operation::DevicesEndAny)
-                .await?;
+        if own || caller.is_root() {
+            return Ok(());
         }
-        Ok((caller, tx))
+        self.need(tx, caller, Operation::DevicesEndAny).await
     }
 
     /// Refuses a caller that lacks the scope of an operation.

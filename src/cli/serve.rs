@@ -29,7 +29,7 @@ pub(super) async fn run(command: Serve, context: &Context) -> Result<(), Failure
         // The sender stays until the process ends.
         std::future::pending::<()>().await;
     });
-    Ok(server::serve(config, context.data_dir.clone(), stopped).await?)
+    Ok(Box::pin(server::serve(config, context.data_dir.clone(), stopped)).await?)
 }
 
 /// Waits for SIGTERM or SIGINT. The handlers are in place when this returns.

@@ -21,6 +21,10 @@ pub enum Operation {
     DevicesRetire,
     /// Revoke or retire a device that one did not approve.
     DevicesEndAny,
+    /// Give a device another grant in place of the one it has.
+    DevicesRotate,
+    /// Call a device otherwise.
+    DevicesRename,
     /// Invite a device, which is paired without another approval.
     DevicesInvite,
     /// List invites.
@@ -49,7 +53,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation that needs a scope, for the check that the policy names one.
-    pub const WITH_SCOPE: [Self; 19] = [
+    pub const WITH_SCOPE: [Self; 21] = [
         Self::PairingList,
         Self::PairingShow,
         Self::PairingApprove,
@@ -59,6 +63,8 @@ impl Operation {
         Self::DevicesRevoke,
         Self::DevicesRetire,
         Self::DevicesEndAny,
+        Self::DevicesRotate,
+        Self::DevicesRename,
         Self::DevicesInvite,
         Self::InvitesList,
         Self::InvitesRevoke,
@@ -84,6 +90,8 @@ impl Operation {
             Self::DevicesRevoke => "hardtack.devices.revoke",
             Self::DevicesRetire => "hardtack.devices.retire",
             Self::DevicesEndAny => "hardtack.devices.end_any",
+            Self::DevicesRotate => "hardtack.devices.rotate",
+            Self::DevicesRename => "hardtack.devices.rename",
             Self::DevicesInvite => "hardtack.devices.invite",
             Self::InvitesList => "hardtack.invites.list",
             Self::InvitesRevoke => "hardtack.invites.revoke",
@@ -104,7 +112,10 @@ impl Operation {
     #[must_use]
     pub const fn makes_authority(self) -> bool {
         match self {
-            Self::PairingApprove | Self::DevicesInvite | Self::TokensIssue => true,
+            Self::PairingApprove
+            | Self::DevicesRotate
+            | Self::DevicesInvite
+            | Self::TokensIssue => true,
             Self::PairingList
             | Self::PairingShow
             | Self::PairingReject
@@ -113,6 +124,7 @@ impl Operation {
             | Self::DevicesRevoke
             | Self::DevicesRetire
             | Self::DevicesEndAny
+            | Self::DevicesRename
             | Self::InvitesList
             | Self::InvitesRevoke
             | Self::TokensList

@@ -23,6 +23,9 @@ pub const HARDTACK: &str = include_str!("../../policies/hardtack.datalog");
 /// What is loaded where no other policy is named.
 pub const GATEWAY: &str = include_str!("../../policies/gateway.datalog");
 
+/// What is loaded besides where OpenClaw's clients are let in.
+pub const OPENCLAW: &str = include_str!("../../policies/openclaw.datalog");
+
 /// One policy text and where it came from.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -83,12 +86,25 @@ pub enum Problem {
 impl Policy {
     /// Compiles `hardtack.datalog` and the given sources; with none, the gateway's default.
     pub fn load(sources: &[Source]) -> Result<Self, PolicyError> {
+        Self::load_after(&[], sources)
+    }
+
+    /// The same with what OpenClaw's clients may call. The given sources may
+    /// replace the scope of a method.
+    pub fn load_with_openclaw(sources: &[Source]) -> Result<Self, PolicyError> {
+        Self::load_after(&[("policies/openclaw.datalog", OPENCLAW)], sources)
+    }
+
+    fn load_after(first: &[(&str, &str)], sources: &[Source]) -> Result<Self, PolicyError> {
         let builtin = |name: &str, text: &str| Source {
             name: name.to_owned(),
             text: text.to_owned(),
         };
         let mut draft = Draft::default();
         draft.add(&builtin("policies/hardtack.datalog", HARDTACK))?;
+        for (name, text) in first {
+            draft.add(&builtin(name, text))?;
+        }
         // What was there first may be replaced; what comes after may not
         // contradict itself.
         let replaceable = std::mem::take(&mut draft.rpc);
@@ -283,6 +299,28 @@ mod tests {
         assert_eq!(needs("POST", "/api/x/y"), "operator.write");
         assert_eq!(needs("WEBSOCKET", "/api/x"), "operator.write");
         assert_eq!(needs("GET", "/other"), "NoRoute");
+    }
+
+    #[test]
+    fn what_openclaw_s_clients_may_call_is_replaced_by_a_file_and_agrees_with_itself() {
+        let source = |text: &str| Source {
+            name: "mine.datalog".to_owned(),
+            text: text.to_owned(),
+        };
+        let policy = Policy::load_with_openclaw(&[source(OPENCLAW)]).unwrap();
+        let scope = |policy: &Policy, name: &str| policy.rpc(name).unwrap().0.to_string();
+        assert_eq!(scope(&policy, "config.set"), "operator.admin");
+        assert_eq!(scope(&policy, "device.pair.approve"), "operator.pairing");
+        let node = "node".parse().unwrap();
+        let role_scope = policy.role(&node).unwrap().unwrap();
+        assert_eq!(role_scope.as_str(), "node.connect");
+        // Without files of one's own the gateway keeps its default.
+        let policy = Policy::load_with_openclaw(&[]).unwrap();
+        assert!(matches!(policy.rule("GET", "/api/x"), Rule::Requires(_)));
+        let mine = r#"rpc("config.set", "operator.write");"#;
+        let policy = Policy::load_with_openclaw(&[source(mine)]).unwrap();
+        assert_eq!(scope(&policy, "config.set"), "operator.write");
+        assert!(Policy::load(&[]).unwrap().rpc("config.set").is_none());
     }
 
     #[test]

@@ -28,6 +28,8 @@ use crate::openclaw::socket::{self, Socket};
 const BURST: usize = 16;
 /// How many requests of a client are answered here at the same time.
 const MAX_CALLS: usize = 8;
+/// How long answers that are under way may take when a connection is closed.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 /// What the events of the upstream's own pairing begin with.
 const PAIRING_EVENTS: &str = "device.pair.";
 
@@ -48,7 +50,7 @@ impl OpenClaw {
     pub(super) async fn bridge(
         self: Arc<Self>,
         open: OpenSession,
-        waiting: mpsc::Receiver<String>,
+        mut waiting: mpsc::Receiver<String>,
         client: Socket,
         upstream: WebSocketStream<TcpStream>,
         hello: String,
@@ -62,10 +64,17 @@ impl OpenClaw {
             address = %session.visitor.address, grant = %session.record.id,
             role = %session.role(), "an OpenClaw client is let in"
         );
+        let mut calls = JoinSet::new();
         let over = {
             let slow = patience.slow_reader;
-            let down = down(&mut from_upstream, &mut to_client, waiting, hello, slow);
-            let up = self.up(&session, &mut from_client, &mut to_upstream);
+            let down = down(
+                &mut from_upstream,
+                &mut to_client,
+                &mut waiting,
+                hello,
+                slow,
+            );
+            let up = self.up(&session, &mut calls, &mut from_client, &mut to_upstream);
             tokio::select! {
                 biased;
                 end = session.end_of() => Over::Close(session.close(end).await),
@@ -74,6 +83,12 @@ impl OpenClaw {
                 over = up => over,
             }
         };
+        if let Over::Close(_) = &over {
+            let said = last_words(&mut calls, &mut waiting, &mut to_client);
+            timeout(LAST_WORDS, said).await.ok();
+        }
+        // What is still under way is dropped with the connection.
+        drop(calls);
         let goodbye = match &over {
             Over::ClientLeft => Close::new(1000, "client left"),
             Over::Close(_) => Close::new(1000, "closed by hardtack"),
@@ -98,11 +113,10 @@ impl OpenClaw {
     async fn up(
         self: &Arc<Self>,
         session: &Arc<Session>,
+        calls: &mut JoinSet<()>,
         from: &mut Reader<TcpStream>,
         to: &mut Writer<TcpStream>,
     ) -> Over {
-        // Their answers are dropped with them when the connection ends.
-        let mut calls = JoinSet::new();
         let mut out = Out::new(to, self.settings.timeouts.slow_reader);
         loop {
             let Ok(message) = out.next(from).await else {
@@ -129,7 +143,7 @@ impl OpenClaw {
                 if calls.len() < MAX_CALLS {
                     let id = frame.id.into_owned();
                     let method = frame.method.into_owned();
-                    let call = Arc::clone(self).answer(Arc::clone(session), id, method, text);
+                    let call = Arc::clone(self).reply(Arc::clone(session), id, method, text);
                     calls.spawn(call);
                     continue;
                 }
@@ -155,13 +169,23 @@ impl OpenClaw {
     }
 
     /// Answers a request that is answered here.
-    async fn answer(self: Arc<Self>, session: Arc<Session>, id: String, method: String, text: Utf8Bytes) {
+    async fn reply(
+        self: Arc<Self>,
+        session: Arc<Session>,
+        id: String,
+        method: String,
+        text: Utf8Bytes,
+    ) {
         let result = match frames::params(&text) {
             Ok(params) => self.call(&session, &method, params).await,
             Err(error) => Err(ErrorShape::invalid(error.to_string())),
         };
         // It may be gone by now.
-        session.to_client.send(frames::answer(&id, &result)).await.ok();
+        session
+            .to_client
+            .send(frames::answer(&id, &result))
+            .await
+            .ok();
     }
 }
 
@@ -169,7 +193,7 @@ impl OpenClaw {
 async fn down(
     from: &mut Reader<TcpStream>,
     to: &mut Writer<TcpStream>,
-    mut waiting: mpsc::Receiver<String>,
+    waiting: &mut mpsc::Receiver<String>,
     hello: String,
     slow_reader: Duration,
 ) -> Over {
@@ -200,6 +224,33 @@ async fn down(
     }
 }
 
+/// Sends the answers that are under way when a connection is closed by us: a
+/// device whose grant was replaced learns the new one from such an answer.
+async fn last_words(
+    calls: &mut JoinSet<()>,
+    waiting: &mut mpsc::Receiver<String>,
+    to: &mut Writer<TcpStream>,
+) {
+    let mut busy = true;
+    while busy {
+        tokio::select! {
+            ended = calls.join_next() => busy = ended.is_some(),
+            Some(text) = waiting.recv() => {
+                if to.feed(Message::text(text)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+    while let Ok(text) = waiting.try_recv() {
+        if to.feed(Message::text(text)).await.is_err() {
+            return;
+        }
+    }
+    // The close frame follows, and says whether it went out.
+    to.flush().await.ok();
+}
+
 /// One side to write to. It is flushed when no more is at hand to be written.
 struct Out<'a> {
     to: &'a mut Writer<TcpStream>,
@@ -226,7 +277,7 @@ impl<'a> Out<'a> {
     }
 
     async fn feed(&mut self, message: Message) -> Result<(), Failed> {
-        written(timeout(self.patience, self.to.feed(message)).await)
+        written(&timeout(self.patience, self.to.feed(message)).await)
     }
 
     /// The next message of the other side. May be dropped before it is there.
@@ -240,7 +291,7 @@ impl<'a> Out<'a> {
             self.burst += 1;
             return Ok(message);
         }
-        written(timeout(self.patience, self.to.flush()).await)?;
+        written(&timeout(self.patience, self.to.flush()).await)?;
         self.burst = 0;
         Ok(from.next().await)
     }
@@ -255,7 +306,7 @@ impl Failed {
     }
 }
 
-fn written<E>(done: Result<Result<(), WsError>, E>) -> Result<(), Failed> {
+fn written<E>(done: &Result<Result<(), WsError>, E>) -> Result<(), Failed> {
     match done {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(Failed::Gone),
@@ -297,10 +348,22 @@ mod tests {
     #[test]
     fn the_upstreams_own_pairing_is_not_passed_on() {
         for (text, expected) in [
-            (r#"{"type":"event","event":"device.pair.requested","payload":{}}"#, true),
-            (r#"{"payload":{"event":"x"},"event":"device.pair.resolved"}"#, true),
-            (r#"{"type":"event","event":"chat","payload":{"text":"device.pair.requested"}}"#, false),
-            (r#"{"type":"res","id":"1","ok":true,"payload":"device.pair.x"}"#, false),
+            (
+                r#"{"type":"event","event":"device.pair.requested","payload":{}}"#,
+                true,
+            ),
+            (
+                r#"{"payload":{"event":"x"},"event":"device.pair.resolved"}"#,
+                true,
+            ),
+            (
+                r#"{"type":"event","event":"chat","payload":{"text":"device.pair.requested"}}"#,
+                false,
+            ),
+            (
+                r#"{"type":"res","id":"1","ok":true,"payload":"device.pair.x"}"#,
+                false,
+            ),
             (r#"{"type":"event","event":"tick"}"#, false),
         ] {
             assert_eq!(is_of_their_pairing(text), expected, "{text}");

@@ -41,7 +41,6 @@ pub(super) struct Client {
     pub(super) id: String,
     pub(super) mode: String,
     pub(super) platform: String,
-    pub(super) version: String,
     pub(super) display_name: Option<String>,
     pub(super) device_family: Option<String>,
     pub(super) model_identifier: Option<String>,

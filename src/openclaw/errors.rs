@@ -135,8 +135,7 @@ impl Refusal {
 
     /// The upstream cannot be used now; the client comes again by itself.
     pub(super) fn starting(message: impl Into<String>) -> Self {
-        let error =
-            ErrorShape::unavailable(message, 500).with("reason", "startup-sidecars");
+        let error = ErrorShape::unavailable(message, 500).with("reason", "startup-sidecars");
         Self {
             error,
             close: Close::new(1013, "gateway starting"),
@@ -162,6 +161,9 @@ mod tests {
         assert_eq!(error, json!({"code": "INVALID_REQUEST", "message": "x"}));
         let error = ErrorShape::unavailable("y", 5).with("a", 1).to_json();
         assert_eq!(error["retryable"], true);
-        assert_eq!((&error["retryAfterMs"], &error["details"]["a"]), (&json!(5), &json!(1)));
+        assert_eq!(
+            (&error["retryAfterMs"], &error["details"]["a"]),
+            (&json!(5), &json!(1))
+        );
     }
 }

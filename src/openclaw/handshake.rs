@@ -58,7 +58,9 @@ impl OpenClaw {
                 greeted,
             } = entrance;
             let (open, waiting) = self.sessions.open_session(admitted, visitor);
-            let hello = open.session.hello(protocol, &greeted.hello, self.authority.millis());
+            let hello = open
+                .session
+                .hello(protocol, &greeted.hello, self.authority.millis());
             let hello = frames::answer(&id, &Ok(hello));
             let bridge = Box::pin(self.bridge(open, waiting, socket, greeted.socket, hello, stop));
             bridge.await;

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::openclaw::limits::MAX_MESSAGE;
-use crate::openclaw::methods;
 use crate::openclaw::session::Session;
+use crate::openclaw::{events, methods};
 
 impl Session {
     /// The payload of `hello-ok` for this client. `theirs` is the upstream's.
@@ -16,9 +16,14 @@ impl Session {
         let mut features = take_object(&mut hello, "features");
         let mut known = take_list(&mut features, "methods");
         known.retain(|name| !name.as_str().is_some_and(methods::is_ours));
-        known.extend(methods::names().map(Value::from));
+        known.extend(methods::NAMES.map(Value::from));
         features.insert("methods".into(), known.into());
-        let events = take_list(&mut features, "events");
+        let mut events = take_list(&mut features, "events");
+        for ours in [events::REQUESTED, events::RESOLVED, events::CHANGED] {
+            if !events.iter().any(|theirs| theirs == ours) {
+                events.push(ours.into());
+            }
+        }
         features.insert("events".into(), events.into());
         hello.insert("features".into(), features.into());
         let mut policy = take_object(&mut hello, "policy");

@@ -148,7 +148,9 @@ mod tests {
     fn an_address_has_so_many_sockets_and_gets_them_back() {
         let all = Arc::<Addresses>::default();
         let one = address("192.0.2.1");
-        let mut strangers: Vec<_> = (0..MAX_STRANGERS).map(|_| all.admit(one).unwrap()).collect();
+        let mut strangers: Vec<_> = (0..MAX_STRANGERS)
+            .map(|_| all.admit(one).unwrap())
+            .collect();
         assert!(all.admit(one).is_none());
         assert!(all.admit(address("192.0.2.2")).is_some());
         strangers.pop();
@@ -159,8 +161,14 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_is_one_address() {
-        assert_eq!(owner(address("2001:db8::1")), owner(address("2001:db8::ffff:1")));
-        assert_ne!(owner(address("2001:db8::1")), owner(address("2001:db8:0:1::1")));
+        assert_eq!(
+            owner(address("2001:db8::1")),
+            owner(address("2001:db8::ffff:1"))
+        );
+        assert_ne!(
+            owner(address("2001:db8::1")),
+            owner(address("2001:db8:0:1::1"))
+        );
         assert_eq!(owner(address("::ffff:192.0.2.1")), address("192.0.2.1"));
     }
 

@@ -14,7 +14,9 @@ impl OpenClaw {
         let (reason, what) = words(needed.why);
         let request = &needed.request;
         let id = request.id.to_string();
-        let command = self.authority.host_command(&format!("devices approve {id}"));
+        let command = self
+            .authority
+            .host_command(&format!("devices approve {id}"));
         let message = format!("pairing required: {what}");
         let close = format!("{message} (requestId: {id})");
         let mut error = ErrorShape::new("NOT_PAIRED", message)
@@ -29,7 +31,11 @@ impl OpenClaw {
             .with("retryable", true)
             .with("pauseReconnect", false)
             .with("expiresAt", request.expires_at.to_string());
-        let roles: Vec<&str> = needed.roles.iter().map(hardtack_token::Role::as_str).collect();
+        let roles: Vec<&str> = needed
+            .roles
+            .iter()
+            .map(hardtack_token::Role::as_str)
+            .collect();
         for (name, list) in [
             ("requestedScopes", json!(request.ask.scopes.to_strings())),
             ("approvedScopes", json!(needed.scopes.to_strings())),
@@ -68,7 +74,12 @@ mod tests {
 
     #[test]
     fn every_reason_holds_the_whole_id() {
-        for why in [Upgrade::NotPaired, Upgrade::Scopes, Upgrade::Role, Upgrade::Metadata] {
+        for why in [
+            Upgrade::NotPaired,
+            Upgrade::Scopes,
+            Upgrade::Role,
+            Upgrade::Metadata,
+        ] {
             let (_, what) = words(why);
             let id = uuid::Uuid::nil();
             let reason = format!("pairing required: {what} (requestId: {id})");

@@ -68,7 +68,10 @@ pub(super) fn check(
     }
     // SECURITY: the parts are joined without escaping. With a separator inside
     // one of them a signature could be read as that of another request.
-    if [&params.client.id, &params.client.mode].iter().any(|part| part.contains('|')) {
+    if [&params.client.id, &params.client.mode]
+        .iter()
+        .any(|part| part.contains('|'))
+    {
         return Err(BadProof::Signature);
     }
     let signature = BASE64.decode(&device.signature).ok();
@@ -231,13 +234,22 @@ mod tests {
         ] {
             let mut changed = connect(&v3());
             *changed.pointer_mut(pointer).unwrap() = value;
-            assert_eq!(checked(&changed, NOW).unwrap_err(), BadProof::Signature, "{pointer}");
+            assert_eq!(
+                checked(&changed, NOW).unwrap_err(),
+                BadProof::Signature,
+                "{pointer}"
+            );
         }
     }
 
     #[test]
     fn the_clock_may_be_off_by_the_skew_and_a_little() {
-        for (off, good) in [(119_000, true), (125_000, true), (125_001, false), (130_000, false)] {
+        for (off, good) in [
+            (119_000, true),
+            (125_000, true),
+            (125_001, false),
+            (130_000, false),
+        ] {
             for now in [NOW + off, NOW - off] {
                 let outcome = checked(&connect(&v3()), now).map(drop);
                 assert_eq!(outcome, if good { Ok(()) } else { Err(BadProof::Expired) });
@@ -250,13 +262,21 @@ mod tests {
         for (pointer, value, expected) in [
             ("/device/publicKey", json!("AAAA"), BadProof::PublicKey),
             // A key of low order, for which anybody signs.
-            ("/device/publicKey", json!(URL_SAFE_NO_PAD.encode([0; 32])), BadProof::PublicKey),
+            (
+                "/device/publicKey",
+                json!(URL_SAFE_NO_PAD.encode([0; 32])),
+                BadProof::PublicKey,
+            ),
             ("/device/id", json!("00".repeat(32)), BadProof::DeviceId),
             ("/device/id", json!(id().to_uppercase()), BadProof::DeviceId),
             ("/device/nonce", json!(" "), BadProof::NonceMissing),
             ("/device/nonce", json!("other"), BadProof::NonceMismatch),
             ("/device/signature", json!("AAAA"), BadProof::Signature),
-            ("/device/signature", json!("not base64!"), BadProof::Signature),
+            (
+                "/device/signature",
+                json!("not base64!"),
+                BadProof::Signature,
+            ),
         ] {
             let mut changed = connect(&v3());
             *changed.pointer_mut(pointer).unwrap() = value;

@@ -17,7 +17,9 @@ impl OpenClaw {
             Error::InsufficientScope(shortfall) => self.missing_scope(shortfall),
             Error::GrantRequired { request } => {
                 let id = request.map_or_else(|| "<id>".to_owned(), |id| id.to_string());
-                let next = self.authority.host_command(&format!("devices approve {id}"));
+                let next = self
+                    .authority
+                    .host_command(&format!("devices approve {id}"));
                 let message = format!(
                     "grant_required: this takes a device that proved its key, and this connection has a token only; run `{next}`"
                 );
@@ -161,7 +163,10 @@ impl OpenClaw {
         let mut who: Vec<String> = HOSTS.iter().map(|host| (*host).to_owned()).collect();
         who.extend(shortfall.others.iter().cloned());
         let next = if let Some(id) = shortfall.request {
-            let mut next = vec![self.authority.host_command(&format!("devices approve {id}"))];
+            let mut next = vec![
+                self.authority
+                    .host_command(&format!("devices approve {id}")),
+            ];
             let part = &shortfall.could_give;
             if !part.is_empty() && *part != shortfall.required {
                 let part = part.to_strings().join(",");
@@ -171,7 +176,10 @@ impl OpenClaw {
         } else {
             let both = shortfall.held.iter().chain(shortfall.missing.iter());
             let both: hardtack_token::ScopeSet = both.cloned().collect();
-            vec![format!("ask for {} when connecting, then have it approved", both)]
+            vec![format!(
+                "ask for {} when connecting, then have it approved",
+                both
+            )]
         };
         let first = missing.first().cloned().unwrap_or_default();
         let message = format!(
@@ -194,8 +202,9 @@ impl OpenClaw {
 /// What a caller is told whose token or grant does not allow something.
 pub(super) fn denied(denial: &Denial) -> ErrorShape {
     match denial.kind() {
-        DenialKind::Unavailable => ErrorShape::unavailable(denial.to_string(), 1000)
-            .with("code", "REVOCATIONS_STALE"),
+        DenialKind::Unavailable => {
+            ErrorShape::unavailable(denial.to_string(), 1000).with("code", "REVOCATIONS_STALE")
+        }
         DenialKind::Unauthenticated | DenialKind::Forbidden => {
             ErrorShape::new("FORBIDDEN", denial.to_string())
                 .with("code", denial.code().to_ascii_uppercase())

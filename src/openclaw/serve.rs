@@ -146,7 +146,10 @@ impl OpenClaw {
             .keep_alive(false);
         let served = http.serve_connection(TokioIo::new(stream), service);
         served.with_upgrades().await.ok()?;
-        let upgrade = upgrade.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let upgrade = upgrade
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
         let upgraded = upgrade.pending.await.ok()?;
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
         // A client may not speak before it has seen the answer (RFC 6455
@@ -166,10 +169,13 @@ impl OpenClaw {
     ) -> upgrade::Answer {
         let answer = match upgrade::accept(&request) {
             Ok(answer) => answer,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let visitor = self.visitor(&request, peer);
-        let own = stranger.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let own = stranger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         // Behind a proxy of ours it is the client that counts.
         let Some(stranger) = own.or_else(|| self.addresses.admit(visitor.address)) else {
             return upgrade::too_many();

@@ -128,9 +128,12 @@ impl Session {
         }
     }
 
-    /// Whether it is told of pairings.
-    pub(super) fn sees_pairings(&self, method: &str) -> bool {
-        self.check_own(method).is_ok()
+    /// The same for a method about a device: about itself it may.
+    pub(super) fn check_for(&self, method: &str, device: DeviceId) -> Result<(), ErrorShape> {
+        if self.device() == Some(device) {
+            return Ok(());
+        }
+        self.check_own(method)
     }
 
     /// What is passed on to the upstream as scopes: every one by its name, with
@@ -220,7 +223,6 @@ impl Session {
         let paired = self.authority.is_paired(device, self.role()).await;
         paired.unwrap_or(false)
     }
-
 }
 
 pub(super) fn leaves(access: &Access) -> Vec<String> {

@@ -10,8 +10,8 @@ use hardtack_token::{Denial, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::authority::{Authority, Error};
 use crate::authority::connection::Party;
+use crate::authority::{Authority, Error};
 use crate::openclaw::admission::Admitted;
 use crate::openclaw::session::{End, Session};
 use crate::openclaw::upgrade::Visitor;
@@ -101,7 +101,10 @@ impl Sessions {
                 session.look(now);
             }
             let ends = all.iter().map(|session| session.access().expires_at());
-            due = ends.filter(|end| *end > now).min().unwrap_or(Timestamp::MAX);
+            due = ends
+                .filter(|end| *end > now)
+                .min()
+                .unwrap_or(Timestamp::MAX);
         }
     }
 
@@ -125,10 +128,14 @@ impl Sessions {
     }
 
     async fn renew_one(&self, session: &Session) {
-        let renewed = self.authority.renew_connection(&session.party, &session.asked);
+        let renewed = self
+            .authority
+            .renew_connection(&session.party, &session.asked);
         match renewed.await {
             Ok(standing) => session.renewed(standing),
-            Err(Error::Denied(denial @ (Denial::Revoked | Denial::Retired | Denial::Expired(_)))) => {
+            Err(Error::Denied(
+                denial @ (Denial::Revoked | Denial::Retired | Denial::Expired(_)),
+            )) => {
                 session.end(End::Denied(denial));
             }
             // It is tried again until the session ends by itself.

@@ -92,7 +92,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let goodbye = async {
-        if socket.send(Message::Close(Some(close.frame()))).await.is_err() {
+        if socket
+            .send(Message::Close(Some(close.frame())))
+            .await
+            .is_err()
+        {
             return;
         }
         while let Some(Ok(_)) = socket.next().await {}
@@ -108,7 +112,9 @@ fn after_first_message(mut bytes: &[u8]) -> &[u8] {
         let Some((head, length)) = head_of(bytes) else {
             return &[];
         };
-        let whole = usize::try_from(length).ok().and_then(|l| l.checked_add(head));
+        let whole = usize::try_from(length)
+            .ok()
+            .and_then(|l| l.checked_add(head));
         let rest = whole.and_then(|whole| bytes.get(whole..));
         let (Some(first), Some(rest)) = (bytes.first(), rest) else {
             return &[];
@@ -125,7 +131,10 @@ fn after_first_message(mut bytes: &[u8]) -> &[u8] {
 fn head_of(bytes: &[u8]) -> Option<(usize, u64)> {
     let second = *bytes.get(1)?;
     let (size, length) = match second & 0x7f {
-        126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+        126 => (
+            4,
+            u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
+        ),
         127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
         short => (2, u64::from(short)),
     };
@@ -184,7 +193,7 @@ mod tests {
         match payload.len() {
             short @ 0..=125 => frame.push(0x80 | u8::try_from(short).unwrap()),
             long => {
-                frame.push(0x80 | 126);
+                frame.push(0x80 | 0x7e);
                 frame.extend(u16::try_from(long).unwrap().to_be_bytes());
             }
         }

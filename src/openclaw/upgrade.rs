@@ -52,22 +52,20 @@ impl OpenClaw {
 }
 
 /// The answer that turns a connection into a WebSocket, if that is asked for.
-pub(super) fn accept(request: &Request<Incoming>) -> Result<Answer, Answer> {
+pub(super) fn accept(request: &Request<Incoming>) -> Result<Answer, Box<Answer>> {
     let mut head = Request::new(());
     *head.method_mut() = request.method().clone();
     *head.uri_mut() = request.uri().clone();
     *head.version_mut() = request.version();
     *head.headers_mut() = request.headers().clone();
-    match create_response(&head) {
-        Ok(response) => Ok(response.map(|()| Full::default())),
-        Err(_) => {
-            let text = "this port speaks the OpenClaw gateway protocol, over WebSocket only\n";
-            let mut answer = plain(StatusCode::UPGRADE_REQUIRED, text);
-            let upgrade = HeaderValue::from_static("websocket");
-            answer.headers_mut().insert(http::header::UPGRADE, upgrade);
-            Err(answer)
-        }
+    if let Ok(response) = create_response(&head) {
+        return Ok(response.map(|()| Full::default()));
     }
+    let text = "this port speaks the OpenClaw gateway protocol, over WebSocket only\n";
+    let mut answer = plain(StatusCode::UPGRADE_REQUIRED, text);
+    let upgrade = HeaderValue::from_static("websocket");
+    answer.headers_mut().insert(http::header::UPGRADE, upgrade);
+    Err(Box::new(answer))
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Answer {

@@ -24,7 +24,7 @@ use crate::openclaw::socket;
 use crate::openclaw::upgrade::Visitor;
 
 /// The name under which this door is known to the upstream.
-pub const USER: &str = "hardtack";
+const USER: &str = "hardtack";
 
 /// What stands for a client on this machine: the upstream refuses a proxy that
 /// names a loopback address (RFC 5737, for documentation, so nobody's own).
@@ -91,7 +91,11 @@ impl Upstream {
         let stream = TcpStream::connect(&self.address).await;
         let stream = stream.map_err(|error| gone(&error))?;
         stream.set_nodelay(true).ok();
-        let mut request = self.url.as_str().into_client_request().map_err(|e| gone(&e))?;
+        let mut request = self
+            .url
+            .as_str()
+            .into_client_request()
+            .map_err(|e| gone(&e))?;
         request.headers_mut().extend(headers);
         let config = Some(socket::of_upstream());
         let opened = client_async_with_config(request, stream, config).await;
@@ -99,10 +103,7 @@ impl Upstream {
             WsError::Http(response) => Unusable::Gone(refused_upgrade(&response)),
             other => gone(&other),
         })?;
-        expect(&mut socket, |frame| {
-            frame["event"] == "connect.challenge"
-        })
-        .await?;
+        expect(&mut socket, |frame| frame["event"] == "connect.challenge").await?;
         let request = json!({
             "type": "req", "id": CONNECT_ID, "method": "connect", "params": params,
         });
@@ -112,8 +113,9 @@ impl Upstream {
             frame["type"] == "res" && frame["id"] == CONNECT_ID
         })
         .await?;
-        if answer["ok"] == true {
-            let hello = answer["payload"].take();
+        let take = |of: &mut Value, name: &str| of.get_mut(name).map(Value::take);
+        if answer.get("ok") == Some(&Value::Bool(true)) {
+            let hello = take(&mut answer, "payload").unwrap_or_default();
             return Ok(Greeted { socket, hello });
         }
         let close = match socket.next().await {
@@ -122,7 +124,8 @@ impl Upstream {
             }
             _ => None,
         };
-        Err(Unusable::Refused(answer["error"].take(), close))
+        let error = take(&mut answer, "error").unwrap_or_default();
+        Err(Unusable::Refused(error, close))
     }
 }
 
@@ -154,7 +157,8 @@ async fn expect(
 /// What a client is told when the upstream refused it.
 fn refused(error: &Value, close: Option<Close>, upstream: &Upstream) -> Refusal {
     let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
-    let detail = error["details"]["code"].as_str().unwrap_or_default();
+    let detail = error.pointer("/details/code").and_then(Value::as_str);
+    let detail = detail.unwrap_or_default();
     let (code, message) = (text("code"), text("message"));
     if code == "UNAVAILABLE" {
         // It is starting.
@@ -257,7 +261,9 @@ impl FromStr for Upstream {
         }
         let (origin, path) = Origin::split(&format!("http://{rest}"))?;
         let authority = origin.as_str().strip_prefix("http://").unwrap_or_default();
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let has_port = authority
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let address = if has_port {
             authority.to_owned()
         } else {
@@ -283,14 +289,26 @@ mod tests {
     #[test]
     fn an_upstream_is_a_ws_url_of_a_host() {
         for (text, address, url) in [
-            ("ws://127.0.0.1:18790", "127.0.0.1:18790", "ws://127.0.0.1:18790/"),
+            (
+                "ws://127.0.0.1:18790",
+                "127.0.0.1:18790",
+                "ws://127.0.0.1:18790/",
+            ),
             ("ws://openclaw/gw", "openclaw:80", "ws://openclaw/gw"),
             ("ws://[::1]:18790/", "[::1]:18790", "ws://[::1]:18790/"),
         ] {
             let upstream: Upstream = text.parse().unwrap();
             assert_eq!((&*upstream.address, &*upstream.url), (address, url));
         }
-        for text in ["", "127.0.0.1", "http://x", "wss://x", "ws://u:p@x", "ws://x?y", "ws://x#y"] {
+        for text in [
+            "",
+            "127.0.0.1",
+            "http://x",
+            "wss://x",
+            "ws://u:p@x",
+            "ws://x?y",
+            "ws://x#y",
+        ] {
             assert!(text.parse::<Upstream>().is_err(), "{text}");
         }
     }
@@ -300,7 +318,10 @@ mod tests {
         let upstream: Upstream = "ws://x".parse().unwrap();
         let starting = json!({"code": "UNAVAILABLE", "message": "starting"});
         let told = refused(&starting, None, &upstream);
-        assert_eq!((told.close.code, &*told.close.reason), (1013, "gateway starting"));
+        assert_eq!(
+            (told.close.code, &*told.close.reason),
+            (1013, "gateway starting")
+        );
         assert_eq!(told.error.details["reason"], "startup-sidecars");
 
         let mismatch = json!({
@@ -308,7 +329,13 @@ mod tests {
             "details": {"code": "PROTOCOL_MISMATCH", "expectedProtocol": 3},
         });
         let told = refused(&mismatch, None, &upstream);
-        assert_eq!((told.close.code, told.error.details["expectedProtocol"].clone()), (1002, json!(3)));
+        assert_eq!(
+            (
+                told.close.code,
+                told.error.details["expectedProtocol"].clone()
+            ),
+            (1002, json!(3))
+        );
 
         let untrusted = json!({
             "code": "INVALID_REQUEST", "message": "unauthorized",

@@ -88,9 +88,10 @@ pub fn announce(announcement: &Announcement, told: &Announced<'_>) -> Result<(),
 }
 
 /// Says that the node serves, and what to do next.
-pub(super) fn ready(settings: &Settings) -> Result<(), ServeError> {
+pub(super) fn ready(settings: &Settings, openclaw: Option<&str>) -> Result<(), ServeError> {
+    let openclaw = openclaw.map_or_else(String::new, |url| format!("  OpenClaw clients: {url}\n"));
     let text = format!(
-        "hardtack ready api={} gateway={}\n  next: hardtack pair --scopes operator.read --name laptop --profile laptop\n",
+        "{openclaw}hardtack ready api={} gateway={}\n  next: hardtack pair --scopes operator.read --name laptop --profile laptop\n",
         settings.issuer, settings.gateway_url
     );
     print(&text).map_err(ServeError::Serve)

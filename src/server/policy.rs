@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct PolicyFiles {
     files: Vec<PathBuf>,
+    /// Whether what OpenClaw's clients may call is in force besides.
+    openclaw: bool,
     /// How they were before they were read.
     in_force: State,
 }
@@ -31,6 +33,10 @@ type State = Vec<Option<(u64, u64, u64, i64, i64)>>;
 
 /// Reads and compiles policy files.
 pub fn load_policy(files: &[PathBuf]) -> Result<Policy, ServeError> {
+    Ok(Policy::load(&sources(files)?)?)
+}
+
+fn sources(files: &[PathBuf]) -> Result<Vec<Source>, ServeError> {
     let read = |path: &PathBuf| {
         let name = path.display().to_string();
         match fs::read_to_string(path) {
@@ -38,19 +44,22 @@ pub fn load_policy(files: &[PathBuf]) -> Result<Policy, ServeError> {
             Err(error) => Err(ServeError::PolicyFile { path: name, error }),
         }
     };
-    let sources: Vec<Source> = files.iter().map(read).collect::<Result<_, _>>()?;
-    Ok(Policy::load(&sources)?)
+    files.iter().map(read).collect()
 }
 
 impl PolicyFiles {
-    pub(super) fn new(files: Vec<PathBuf>) -> Self {
+    pub(super) fn new(files: Vec<PathBuf>, openclaw: bool) -> Self {
         Self {
             in_force: state(&files),
             files,
+            openclaw,
         }
     }
 
     pub(super) fn load(&self) -> Result<Policy, ServeError> {
+        if self.openclaw {
+            return Ok(Policy::load_with_openclaw(&sources(&self.files)?)?);
+        }
         load_policy(&self.files)
     }
 

@@ -123,13 +123,14 @@ const INSERT: &str = "INSERT INTO grant_ (id, authority_id, parent_id, device_id
 const INSERT_LINEAGE: &str = "INSERT INTO lineage (grant_id, ancestor_id) VALUES ($1, $2)";
 const RETIRE: &str = "UPDATE grant_ SET status = 'retired' WHERE device_id = $1 AND ($2 = '' OR role = $2) AND status = 'active' RETURNING id";
 const RETIRE_IDLE: &str = "UPDATE grant_ SET status = 'retired' WHERE id IN (SELECT id FROM grant_ WHERE status = 'active' AND local = FALSE AND device_id IS NOT NULL AND COALESCE(last_used_at, created_at) < $1 LIMIT $2) RETURNING id";
-const REVOKE: &str = "UPDATE grant_ SET status = 'revoked' WHERE device_id = $1 AND status <> 'revoked' RETURNING id";
+const REVOKE: &str = "UPDATE grant_ SET status = 'revoked' WHERE device_id = $1 AND ($2 = '' OR role = $2) AND status <> 'revoked' RETURNING id";
 const REVOKE_ALL: &str = "UPDATE grant_ SET status = 'revoked' WHERE parent_id IS NULL AND status <> 'revoked' RETURNING id";
 const EVER_REVOKED: &str = concat!(
     "SELECT COUNT(*) FROM (SELECT ",
     effective_status!(),
     " AS status FROM grant_ g WHERE g.device_id = $1) AS own WHERE status = 'revoked'"
 );
+const RENAME: &str = "UPDATE grant_ SET name = $1 WHERE device_id = $2";
 const COUNT_LIVE: &str = concat!(
     "SELECT COUNT(DISTINCT device_id) FROM (SELECT g.device_id, ",
     effective_status!(),
@@ -249,12 +250,31 @@ impl Tx {
         Ok(ids.into_iter().map(GrantId::from_uuid).collect())
     }
 
-    /// Revokes every grant that a device ever had, retired ones included.
-    pub async fn revoke_grants(&mut self, device: DeviceId) -> Result<Vec<GrantId>, StoreError> {
+    /// Revokes every grant that a device ever had, retired ones included, in one
+    /// role or in all.
+    pub async fn revoke_grants(
+        &mut self,
+        device: DeviceId,
+        role: Option<&Role>,
+    ) -> Result<Vec<GrantId>, StoreError> {
         let ids: Vec<Uuid> = on!(self, c => sqlx::query_scalar(REVOKE)
             .bind(device.as_bytes().as_slice())
+            .bind(role.map_or("", Role::as_str))
             .fetch_all(c).await)?;
         Ok(ids.into_iter().map(GrantId::from_uuid).collect())
+    }
+
+    /// Calls a device otherwise, in all its roles; false if there is none.
+    pub async fn rename_grants(
+        &mut self,
+        device: DeviceId,
+        name: &str,
+    ) -> Result<bool, StoreError> {
+        let changed = on!(self, c => sqlx::query(RENAME)
+            .bind(name)
+            .bind(device.as_bytes().as_slice())
+            .execute(c).await.map(|done| done.rows_affected()))?;
+        Ok(changed > 0)
     }
 
     /// Revokes the first grant of every chain, and so all.

@@ -65,6 +65,7 @@ const EXTEND: &str =
 // A final state is never left: the condition makes the transition fail if
 // somebody else was faster.
 const CLOSE: &str = "UPDATE pairing_request SET status = $1, grant_id = $2, superseded_by = $3, reason = $4 WHERE id = $5 AND status = 'pending'";
+const FOLLOW: &str = "UPDATE pairing_request SET grant_id = $1 WHERE grant_id = $2";
 const PENDING_COUNT: &str = "SELECT COUNT(*) FROM pairing_request WHERE status = 'pending' AND expires_at > $1 AND ($2 = '' OR address = $2)";
 const CODE_IN_USE: &str =
     "SELECT COUNT(*) FROM pairing_request WHERE user_code = $1 AND status = 'pending'";
@@ -210,6 +211,15 @@ impl Tx {
             self.event(kind, id.uuid()).await?;
         }
         Ok(changed == 1)
+    }
+
+    /// Has the request that led to a grant lead to the grant that replaced it.
+    pub async fn follow_grant(&mut self, from: GrantId, to: GrantId) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(FOLLOW)
+            .bind(to.uuid())
+            .bind(from.uuid())
+            .execute(c).await.map(drop))?;
+        Ok(())
     }
 
     /// The live pending requests from an address, or from all.
