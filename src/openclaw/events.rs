@@ -18,7 +18,7 @@ use crate::openclaw::OpenClaw;
 use crate::openclaw::session::Session;
 use crate::openclaw::{frames, methods, views};
 
-/// How often requests are looked at while somebody is connected.
+/// How often requests are looked at.
 const PERIOD: Duration = Duration::from_millis(500);
 
 pub(super) const REQUESTED: &str = "device.pair.requested";
@@ -63,22 +63,23 @@ impl News {
 }
 
 /// The requests that are known to wait.
-type Known = BTreeMap<RequestId, DeviceId>;
+pub(super) type Known = BTreeMap<RequestId, DeviceId>;
 
 impl OpenClaw {
-    /// Tells clients of pairings, for ever.
-    pub(super) async fn tell_of_pairings(self: Arc<Self>) {
-        // With nobody there nothing is known; whoever comes is not told of what
-        // waits already, and asks for it.
-        let mut known: Option<Known> = None;
+    /// The requests that wait now; none if that cannot be known.
+    pub(super) async fn known_pairings(&self) -> Option<Known> {
+        let looked = self.authority.look_at_pairings(&BTreeSet::new()).await;
+        let looked = looked.ok()?;
+        Some(looked.pending.iter().map(|r| (r.id, r.device)).collect())
+    }
+
+    /// Tells clients of pairings, for ever. What waits already is no news:
+    /// whoever comes asks for it.
+    pub(super) async fn tell_of_pairings(self: Arc<Self>, mut known: Option<Known>) {
         loop {
-            // Time out or told to look: it is looked either way.
+            // Time out or told to look: it is looked either way, with nobody
+            // there too, so that whoever comes misses nothing from then on.
             timeout(PERIOD, self.news.look.notified()).await.ok();
-            let sessions = self.sessions.all();
-            if sessions.is_empty() {
-                known = None;
-                continue;
-            }
             let before: BTreeSet<RequestId> = known.iter().flat_map(Known::keys).copied().collect();
             let looked = match self.authority.look_at_pairings(&before).await {
                 Ok(looked) => looked,
@@ -103,7 +104,7 @@ impl OpenClaw {
                 events.push(frames::event(CHANGED, &json!({})));
             }
             if !events.is_empty() {
-                tell(&sessions, &events);
+                tell(&self.sessions.all(), &events);
             }
         }
     }

@@ -112,12 +112,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
+    fn parameters_may_be_deep_where_they_are_not_read() {
+        let brackets = ("[".repeat(5000), "]".repeat(5000));
         let deep = format!(
             r#"{{"type":"req","id":"1","method":"health","params":{}{}}}"#,
-            "[".repeat(5000),
-            "]".repeat(5000)
+            brackets.0, brackets.1
         );
+        assert_eq!(method(&deep), Ok("health".to_owned()));
+        assert_eq!(params(&deep), Err(NotARequest::Form));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
         let long = format!(
             r#"{{"type":"req","id":"{}","method":"health"}}"#,
             "x".repeat(MAX_ID + 1)
@@ -132,7 +138,6 @@ mod tests {
             r#"{"type":"req","id":"","method":"health"}"#,
             r#"{"type":"req","id":"1","method":""}"#,
             r#"{"type":"req","id":"1","method":"health"} x"#,
-            &deep,
             &long,
         ] {
             assert_eq!(method(text), Err(NotARequest::Form), "{text:.60}");

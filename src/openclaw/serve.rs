@@ -47,12 +47,13 @@ struct Upgrade {
 pub async fn serve(listener: TcpListener, door: Arc<OpenClaw>, shutdown: impl Future<Output = ()>) {
     let sessions = Arc::clone(&door.sessions);
     let events = Arc::clone(&door);
+    let waiting = door.known_pairings().await;
     tokio::select! {
         () = accept(listener, door, shutdown) => {}
         // SECURITY: in the same task, so that nothing is served without it.
         () = sessions.watch() => {}
         () = sessions.renew() => {}
-        () = events.tell_of_pairings() => {}
+        () = events.tell_of_pairings(waiting) => {}
     }
 }
 
@@ -142,8 +143,7 @@ impl OpenClaw {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.settings.timeouts.handshake)
-            .max_buf_size(MAX_HEAD)
-            .keep_alive(false);
+            .max_buf_size(MAX_HEAD);
         let served = http.serve_connection(TokioIo::new(stream), service);
         served.with_upgrades().await.ok()?;
         let upgrade = upgrade

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -73,5 +73,8 @@ fn plain(status: StatusCode, text: &'static str) -> Answer {
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     answer.headers_mut().insert(CONTENT_TYPE, kind);
+    // One request a connection.
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(CONNECTION, close);
     answer
 }

@@ -50,6 +50,8 @@ mod no_room;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod openclaw;
+#[cfg(test)]
 mod policy_files;
 #[cfg(test)]
 #[path = "../support/postgres.rs"]

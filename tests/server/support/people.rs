@@ -145,6 +145,12 @@ impl Server {
         Paired::new(device, &found)
     }
 
+    /// A device fetches its newest grant in a role, as the API gives it.
+    pub(crate) fn fetch_again(&self, device: &Device, role: &str) -> Value {
+        let path = format!("/v1/devices/{}/grant?role={role}", device.id());
+        self.prove(device, &Request::get(path)).expect(200)
+    }
+
     /// Exchanges a grant for a bearer token.
     pub(crate) fn exchange(&self, holder: &Paired, more: &[(&str, &str)]) -> Answer {
         self.send(&self.exchange_by(holder, more))
