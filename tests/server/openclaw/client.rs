@@ -1,6 +1,7 @@
 //! A client of the protocol, frame by frame.
 
 use std::net::TcpStream;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -120,12 +121,18 @@ impl Client {
                     return Err((1006, String::new()));
                 }
                 Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    panic!("nothing came within {DEADLINE:?}")
+                    panic!("nothing came in time")
                 }
                 Err(Error::Io(_)) => return Err((1006, String::new())),
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// How long the next frame is waited for; then the test fails.
+    pub(crate) fn patience(&mut self, patience: Duration) {
+        let stream = self.socket.get_ref();
+        stream.set_read_timeout(Some(patience)).unwrap();
     }
 
     /// How the socket is closed, whatever comes before.

@@ -1,6 +1,6 @@
 //! How connections end, and in what words.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -22,9 +22,8 @@ fn a_revoked_or_retired_device_is_out_within_a_second() {
         let (_, mut other) = door.paired(number + 10, &["operator.read"]);
         let id = device.id().to_string();
         door.install.host.run(&["devices", end, &id, "--yes"]).ok();
-        let since = Instant::now();
+        client.patience(PROMPT);
         assert_eq!(client.closed(), (4001, reason.to_owned()));
-        assert!(since.elapsed() < PROMPT, "{:?}", since.elapsed());
         other.ok("health", &json!({}));
     }
     door.behind(0);
