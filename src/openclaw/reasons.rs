@@ -4,6 +4,7 @@
 use hardtack_token::{Denial, DenialKind};
 
 use crate::authority::error::{Error, Shortfall};
+use crate::domain::operation::Operation;
 use crate::openclaw::OpenClaw;
 use crate::openclaw::errors::{Close, ErrorShape, Refusal};
 
@@ -15,13 +16,18 @@ impl OpenClaw {
     pub(super) fn error(&self, error: &Error) -> ErrorShape {
         match error {
             Error::InsufficientScope(shortfall) => self.missing_scope(shortfall),
-            Error::GrantRequired { request } => {
-                let id = request.map_or_else(|| "<id>".to_owned(), |id| id.to_string());
-                let next = self
-                    .authority
-                    .host_command(&format!("devices approve {id}"));
+            Error::GrantRequired { operation, request } => {
+                let next = match request {
+                    Some(id) => self
+                        .authority
+                        .host_command(&format!("devices approve {id}")),
+                    None if *operation == Operation::DevicesInvite => self
+                        .authority
+                        .host_command("devices invite --scopes <scopes>"),
+                    None => "connect with a device that is paired".to_owned(),
+                };
                 let message = format!(
-                    "grant_required: this takes a device that proved its key, and this connection has a token only; run `{next}`"
+                    "grant_required: this takes a device that proved its key, and this connection has a token only: {next}"
                 );
                 ErrorShape::new("FORBIDDEN", message)
                     .with("code", "GRANT_REQUIRED")
@@ -74,6 +80,8 @@ impl OpenClaw {
             | Error::NotFound(_)
             | Error::RequestExpired(_)
             | Error::WiderThanRequested(_)
+            | Error::WiderThanInvite(_)
+            | Error::Invite(_)
             | Error::ChainTooLong
             | Error::InvalidScope(_)
             | Error::InvalidTarget(_)
