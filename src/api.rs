@@ -13,6 +13,7 @@ mod metrics;
 mod oauth;
 mod pairing_requests;
 mod problem;
+mod revocations;
 mod scopes;
 mod views;
 mod well_known;
@@ -100,9 +101,10 @@ pub fn router(api: Api) -> Router {
         .route("/v1/scopes", get(scopes::list))
         .route("/v1/audit", get(audit::list))
         .route("/v1/backup", post(backup::make))
-        .route("/oauth/token", post(oauth::token))
+        .route(revocations::PATH, get(revocations::list))
+        .route(oauth::TOKEN_PATH, post(oauth::token))
         .route(
-            "/oauth/device_authorization",
+            oauth::DEVICE_AUTHORIZATION_PATH,
             post(oauth::device_authorization),
         )
         .route(oauth::VERIFICATION_PATH, get(oauth::verification_page))

@@ -98,6 +98,9 @@ impl FromRequestParts<Api> for Incoming {
         let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |info| info.0.ip());
         let proxies = &api.trusted_proxies;
         let peer = Peer::new(peer, proxies);
+        let address = peer.client(&parts.headers, proxies);
+        let authority = &api.authority;
+        authority.limits().address(address, authority.millis())?;
         let path = parts.uri.path();
         let (mut credential, mut basic, mut invite) = (Credential::None, None, None);
         match authorization(&parts.headers)? {
@@ -115,7 +118,7 @@ impl FromRequestParts<Api> for Incoming {
             basic,
             invite,
             proof: proof(&parts.headers)?,
-            address: peer.client(&parts.headers, proxies).to_string(),
+            address: address.to_string(),
             exposed: peer.is_exposed(&parts.headers, proxies),
         })
     }

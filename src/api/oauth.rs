@@ -15,6 +15,12 @@ pub(super) use device::{authorize as device_authorization, page as verification_
 pub(crate) use error::OAuthError;
 pub(super) use token::token;
 
+/// Where the endpoints are.
+pub(crate) use crate::authority::proof::TOKEN_PATH;
+pub(crate) const DEVICE_AUTHORIZATION_PATH: &str = "/oauth/device_authorization";
+pub(crate) const INTROSPECTION_PATH: &str = "/oauth/introspect";
+pub(crate) const REVOCATION_PATH: &str = "/oauth/revoke";
+
 /// Grant types, as clients name them and as metadata lists them.
 pub(crate) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 pub(crate) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";

@@ -4,14 +4,31 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use hardtack_token::{Ended, Timestamp};
+
 use crate::authority::keys::Keys;
 use crate::authority::{Authority, Error};
-use crate::store::{Install, Tx};
+use crate::store::{Install, Page, Tx};
 
 /// How often a node reads the feed.
 pub const POLL: std::time::Duration = std::time::Duration::from_millis(500);
 /// How many entries are read at once.
 const BATCH: u32 = 1000;
+
+/// What a verifier elsewhere is told of what ended.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// When it was read: what ended before is among it or over.
+    pub as_of: Timestamp,
+    /// How often the keys changed.
+    pub keys_version: i64,
+    /// The position after these entries.
+    pub position: i64,
+    /// What ended, in order.
+    pub ended: Vec<Ended>,
+    /// Whether there is more after the position.
+    pub more: bool,
+}
 
 /// The position up to which this node has read the feed.
 #[derive(Debug, Default)]
@@ -53,6 +70,31 @@ impl Authority {
         // After the revocations: who ends by one is not told of it.
         self.events.seen(install.event_seq);
         Ok(())
+    }
+
+    /// A part of the feed for verifiers elsewhere: what a live token may contain,
+    /// after a position that an earlier part ended at.
+    pub async fn feed(&self, page: Page<i64>) -> Result<Feed, Error> {
+        let now = self.now();
+        let mut tx = self.store.read().await?;
+        let install = tx.install().await?.ok_or(Error::NotInitialised)?;
+        let after = page.after.unwrap_or(0);
+        if !(0..=install.feed_seq).contains(&after) {
+            // An older copy of the database was put in place: what the reader
+            // knows is not what came before.
+            let why = "`after` is not a position of this feed: read it from its start";
+            return Err(Error::InvalidRequest(why.to_owned()));
+        }
+        let entries = tx.feed_live_after(after, now, page.limit).await?;
+        let last = entries.last().map(|entry| entry.seq);
+        let more = entries.len() == page.limit as usize;
+        Ok(Feed {
+            as_of: now,
+            keys_version: install.keys_version,
+            position: last.filter(|_| more).unwrap_or(install.feed_seq),
+            ended: entries.into_iter().map(|entry| entry.ended).collect(),
+            more,
+        })
     }
 
     /// Starts a transaction that writes, with the keys and the secret of this

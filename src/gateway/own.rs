@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::gateway::body::AnswerBody;
 use crate::gateway::refusal::Refusal;
-use crate::web::problem::{DPOP_ALGS, METADATA_PATH};
+use crate::web::metadata::ProtectedResource;
+use crate::web::problem::METADATA_PATH;
 
 /// A path that is the gateway's, whatever the policy says. None is proxied.
 #[derive(Clone, Debug)]
@@ -31,15 +32,6 @@ struct Whoami {
     scopes: Vec<String>,
     expires_at: String,
     audience: String,
-}
-
-#[derive(Serialize)]
-struct Metadata<'a> {
-    resource: &'a str,
-    authorization_servers: [&'a str; 1],
-    scopes_supported: Vec<&'a str>,
-    bearer_methods_supported: [&'a str; 1],
-    dpop_signing_alg_values_supported: [&'a str; 2],
 }
 
 impl Own {
@@ -82,17 +74,8 @@ pub(crate) fn metadata(
     issuer: &Origin,
     catalog: &Catalog,
 ) -> Response<AnswerBody> {
-    json(&Metadata {
-        resource: gateway.as_str(),
-        authorization_servers: [issuer.as_str()],
-        scopes_supported: catalog
-            .declared()
-            .iter()
-            .map(|d| d.scope.as_str())
-            .collect(),
-        bearer_methods_supported: ["header"],
-        dpop_signing_alg_values_supported: DPOP_ALGS,
-    })
+    let name = "hardtack gateway";
+    json(&ProtectedResource::new(gateway, name, issuer, catalog))
 }
 
 fn json(document: &impl Serialize) -> Response<AnswerBody> {

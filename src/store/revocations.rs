@@ -39,8 +39,11 @@ struct Row {
 // locks: a sequence would be numbered before the commit, and a reader that saw
 // a later number first would miss this entry for ever.
 const NEXT: &str = "UPDATE install SET feed_seq = feed_seq + 1 WHERE id = 1 RETURNING feed_seq";
+const SKIP: &str = "UPDATE install SET feed_seq = feed_seq + $1 WHERE id = 1";
 const INSERT: &str = "INSERT INTO ended (seq, id, kind, at, until) VALUES ($1, $2, $3, $4, $5)";
 const AFTER: &str = "SELECT seq, id, kind, until FROM ended WHERE seq > $1 ORDER BY seq LIMIT $2";
+const LIVE_AFTER: &str =
+    "SELECT seq, id, kind, until FROM ended WHERE seq > $1 AND until > $2 ORDER BY seq LIMIT $3";
 const CURRENT: &str = "SELECT seq, id, kind, until FROM ended WHERE until > $1 ORDER BY seq";
 const PURGE: &str =
     "DELETE FROM ended WHERE seq IN (SELECT seq FROM ended WHERE until < $1 LIMIT $2)";
@@ -67,6 +70,28 @@ impl Tx {
     pub async fn feed_after(&mut self, seq: i64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
         let rows: Vec<Row> = on!(self, c => sqlx::query_as(AFTER)
             .bind(seq)
+            .bind(i64::from(limit))
+            .fetch_all(c).await)?;
+        rows.into_iter().map(Row::read).collect()
+    }
+
+    /// Leaves positions out, so that none is given twice.
+    pub async fn skip_feed(&mut self, positions: i64) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(SKIP).bind(positions).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// The entries after a position that a live token may still contain, in
+    /// order, at most `limit`.
+    pub async fn feed_live_after(
+        &mut self,
+        seq: i64,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<FeedEntry>, StoreError> {
+        let rows: Vec<Row> = on!(self, c => sqlx::query_as(LIVE_AFTER)
+            .bind(seq)
+            .bind(seconds(now))
             .bind(i64::from(limit))
             .fetch_all(c).await)?;
         rows.into_iter().map(Row::read).collect()

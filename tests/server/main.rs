@@ -42,6 +42,8 @@ mod load;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod metadata;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod narrowed;
