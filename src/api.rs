@@ -15,6 +15,7 @@ mod pairing_requests;
 mod problem;
 mod revocations;
 mod scopes;
+mod service_tokens;
 mod views;
 mod well_known;
 mod whoami;
@@ -97,6 +98,14 @@ pub fn router(api: Api) -> Router {
         .route("/v1/invites", post(invites::create).get(invites::list))
         .route("/v1/invites/{id}/revoke", post(invites::revoke))
         .route("/v1/events", get(events::follow))
+        .route(
+            "/v1/service-tokens",
+            post(service_tokens::issue).get(service_tokens::list),
+        )
+        .route(
+            "/v1/service-tokens/{id}/revoke",
+            post(service_tokens::revoke),
+        )
         .route("/v1/whoami", get(whoami::whoami))
         .route("/v1/scopes", get(scopes::list))
         .route("/v1/audit", get(audit::list))
@@ -107,6 +116,8 @@ pub fn router(api: Api) -> Router {
             oauth::DEVICE_AUTHORIZATION_PATH,
             post(oauth::device_authorization),
         )
+        .route(oauth::INTROSPECTION_PATH, post(oauth::introspect))
+        .route(oauth::REVOCATION_PATH, post(oauth::revoke))
         .route(oauth::VERIFICATION_PATH, get(oauth::verification_page))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

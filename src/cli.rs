@@ -22,6 +22,7 @@ mod policy;
 mod profile;
 mod root;
 mod serve;
+mod service;
 mod token;
 mod watch;
 mod whoami;

@@ -8,4 +8,5 @@ pub mod invite;
 pub mod operation;
 pub mod pairing;
 pub mod policy;
+pub mod service_token;
 pub mod user_code;

@@ -18,6 +18,7 @@ mod open;
 mod requests;
 mod revocations;
 mod row;
+mod service_tokens;
 mod sessions;
 
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
@@ -34,6 +35,7 @@ pub use open::DatabaseUrl;
 pub use requests::RequestFilter;
 pub use revocations::{FeedEntry, NewEnd};
 pub use row::Page;
+pub use service_tokens::ServiceFilter;
 pub use sessions::SessionRecord;
 
 /// A database of hardtack's, of one of the two kinds.

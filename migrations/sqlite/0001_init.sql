@@ -90,6 +90,16 @@ CREATE TABLE grant_ (
 CREATE UNIQUE INDEX grant_live ON grant_ (device_id, role) WHERE status = 'active' AND device_id IS NOT NULL;
 CREATE INDEX grant_device ON grant_ (device_id, role, id);
 
+-- Service tokens, and exchanges of the root token, which end within the hour.
+CREATE INDEX grant_service ON grant_ (service) WHERE service IS NOT NULL;
+CREATE INDEX grant_service_end ON grant_ (expires_at) WHERE service IS NOT NULL;
+
+-- What a service token is for. Its grant and its one session are with all others.
+CREATE TABLE service_token (
+    grant_id  BLOB PRIMARY KEY,
+    audience  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Each grant above a grant, so that revoking touches one row however many are below.
 CREATE TABLE lineage (
     grant_id     BLOB NOT NULL,

@@ -4,6 +4,8 @@ mod client;
 mod device;
 mod error;
 mod form;
+mod introspect;
+mod revoke;
 mod token;
 
 use axum::Json;
@@ -13,6 +15,8 @@ use serde::Serialize;
 
 pub(super) use device::{authorize as device_authorization, page as verification_page};
 pub(crate) use error::OAuthError;
+pub(super) use introspect::introspect;
+pub(super) use revoke::revoke;
 pub(super) use token::token;
 
 /// Where the endpoints are.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::api::Refusal;
 use crate::authority::Authority;
-use crate::authority::error::{DeviceCodeError, Error, InviteError, Shortfall};
+use crate::authority::error::{DeviceCodeError, Error, InviteError, Shortfall, Word};
 use crate::domain::operation::Operation;
 use crate::store::StoreError;
 use crate::web::problem::{DPOP_ALGS, Document, METADATA_PATH, PROBLEM_JSON, quotable};
@@ -28,11 +28,15 @@ impl Problem {
     /// Puts together what a caller is told.
     pub(crate) fn new(authority: &Authority, error: &Error, request_id: Uuid) -> Self {
         // What was refused is told; the word for it is OAuth's alone.
-        let error = match error {
-            Error::Said(_, inner) => inner,
-            error => error,
+        let (word, error) = match error {
+            Error::Said(word, inner) => (Some(*word), inner.as_ref()),
+            error => (None, error),
         };
-        let (status, code, title) = classify(error);
+        let (mut status, code, title) = classify(error);
+        if word == Some(Word::InvalidToken) {
+            // RFC 6750 section 3.1, also for a token that is for somebody else.
+            status = StatusCode::UNAUTHORIZED;
+        }
         // What failed inside is not the caller's business.
         let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
             "the request failed inside; the server's log has it under this request id".into()
@@ -147,6 +151,12 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::WrongKey => (S::UNAUTHORIZED, "wrong_key", "Proof of another key"),
         Error::NoClient => (S::UNAUTHORIZED, "missing_client", "Client not known"),
         Error::WrongClient => (S::UNAUTHORIZED, "wrong_client", "Another client"),
+        Error::ServiceTokenRequired => (
+            S::UNAUTHORIZED,
+            "service_token_required",
+            "Service token required",
+        ),
+        Error::ServiceExists(_) => (S::CONFLICT, "service_exists", "The name is taken"),
         Error::DeviceCode(why) => (S::BAD_REQUEST, why.code(), "No token for this device code"),
         Error::Invite(why @ InviteError::Unknown) => (S::FORBIDDEN, why.code(), "No such invite"),
         Error::Invite(why) => (S::GONE, why.code(), "This invite gives nothing"),
@@ -245,10 +255,10 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
         Error::InsufficientScope(shortfall) => next_after_shortfall(authority, shortfall),
         Error::GrantRequired { operation, request } => {
             let id = request.map_or_else(|| "<id>".to_owned(), |id| id.to_string());
-            vec![host(if *operation == Operation::DevicesInvite {
-                "devices invite --scopes <scopes>".to_owned()
-            } else {
-                format!("devices approve {id}")
+            vec![host(match operation {
+                Operation::DevicesInvite => "devices invite --scopes <scopes>".to_owned(),
+                Operation::TokensIssue => "token issue <name> --scopes <scopes>".to_owned(),
+                _ => format!("devices approve {id}"),
             })]
         }
         Error::Invite(InviteError::Unknown) => {
@@ -262,6 +272,7 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
             superseded_by: Some(id),
             ..
         } => vec![format!("hardtack devices approve {id}")],
+        Error::ServiceExists(name) => vec![format!("hardtack token revoke {name}")],
         Error::LocalDevice | Error::WrongRootToken => vec![host("root reset".into())],
         Error::RootTokenNotAccepted => {
             vec!["hardtack token exchange --token - --scopes <scopes>".to_owned()]
@@ -284,6 +295,7 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
         | Error::KeyRequired
         | Error::NoClient
         | Error::WrongClient
+        | Error::ServiceTokenRequired
         | Error::NotAGrant
         | Error::DeviceCode(DeviceCodeError::Pending | DeviceCodeError::TooSoon)
         | Error::NotFound(_)

@@ -12,6 +12,7 @@ use crate::domain::audit::{Actor, AuditRecord};
 use crate::domain::grant::{GrantRecord, Holder};
 use crate::domain::invite::{Invite, InviteState};
 use crate::domain::pairing::{PairingRequest, RequestState};
+use crate::domain::service_token::ServiceToken;
 
 /// A list and the cursor of what comes after it.
 pub(crate) fn list(items: &[Value], limit: usize, cursor: Option<String>) -> Json<Value> {
@@ -124,6 +125,7 @@ pub(crate) fn ending(ending: &Ending) -> Value {
         },
         "count": ids.len(),
         "device_ids": ids,
+        "services": ending.services,
         "dry_run": ending.dry_run,
     })
 }
@@ -169,12 +171,33 @@ pub(crate) fn invite(invite: &Invite, now: Timestamp) -> Value {
     })
 }
 
+/// SERVICE
+pub(crate) fn service_token(service: &ServiceToken, now: Timestamp) -> Value {
+    let grant = &service.grant;
+    json!({
+        "grant_id": grant.id.to_string(),
+        "name": grant.name,
+        "scopes": grant.scopes.to_strings(),
+        "audience": service.audience,
+        "status": service.status_at(now).as_str(),
+        "parent_grant_id": grant.parent.map(|id| id.to_string()),
+        "created_at": time(grant.created_at),
+        "last_used_at": grant.last_used_at.map(time),
+        "expires_at": grant.expires_at.map(time),
+    })
+}
+
 /// Who the caller is.
 pub(crate) fn whoami(caller: &Caller, instance_id: &str) -> Value {
     let record = caller.record();
     json!({
         "instance_id": instance_id,
-        "kind": if caller.is_root() { "root" } else { "device" },
+        "kind": match record.map(|r| &r.holder) {
+            Some(Holder::Device(_)) => "device",
+            Some(Holder::Service(_)) if !caller.is_root() => "service",
+            Some(Holder::Service(_)) | None => "root",
+        },
+        "service": record.filter(|r| r.is_service_token()).map(|r| r.name.as_str()),
         "device_id": caller.device().map(|id| id.to_string()),
         "grant_id": record.map(|r| r.id.to_string()),
         "role": record.map(|r| r.role.as_str()),

@@ -171,7 +171,7 @@ impl Authority {
 
     /// The public key of the device that an assertion names: the store has it
     /// from the pairing, the local device's is derived.
-    async fn known_key(
+    pub(crate) async fn known_key(
         &self,
         tx: &mut Tx,
         device: DeviceId,
@@ -225,6 +225,7 @@ impl Authority {
             Holder::Service(_) | Holder::Device(_) => return Err(Error::WrongClient),
         }
         self.limits.grant(record.id, self.millis())?;
+        tx.grant_used(record.id, now).await?;
         Ok(Service { token, access })
     }
 }

@@ -17,6 +17,8 @@ pub struct Ending {
     pub end: End,
     /// The devices that end by it.
     pub devices: Vec<DeviceId>,
+    /// The names of the service tokens that end by it.
+    pub services: Vec<String>,
     /// Whether it was only looked at.
     pub dry_run: bool,
 }
@@ -32,13 +34,18 @@ impl Authority {
         let operation = Operation::DevicesRevoke;
         let (caller, mut tx) = self.enter_to_end(call, operation, device).await?;
         let devices = tx.devices_below(device).await?;
+        let services = tx.services_below(device, self.now()).await?;
         let mut ended = Vec::new();
         if !dry_run {
             for grant in tx.revoke_grants(device, None).await? {
                 self.end(&mut tx, grant.uuid(), End::Revoked, &mut ended)
                     .await?;
             }
-            let detail = json!({"devices": devices.len(), "grants": ended.len()});
+            let detail = json!({
+                "devices": devices.len(),
+                "services": services.len(),
+                "grants": ended.len(),
+            });
             self.audit_of(&mut tx, &caller, call, "device.revoke", device, detail)
                 .await?;
         }
@@ -46,6 +53,7 @@ impl Authority {
         Ok(Ending {
             end: End::Revoked,
             devices,
+            services,
             dry_run,
         })
     }
@@ -92,6 +100,7 @@ impl Authority {
             } else {
                 vec![device]
             },
+            services: Vec::new(),
             dry_run: false,
         })
     }

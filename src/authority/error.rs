@@ -2,7 +2,7 @@
 
 use hardtack_token::dpop::ProofError;
 use hardtack_token::{
-    ChainError, Denial, DenialKind, GrantId, InvalidId, Scope, ScopeSet, Timestamp,
+    ChainError, Denial, DenialKind, GrantId, InvalidId, Scope, ScopeSet, ServiceName, Timestamp,
 };
 
 use crate::authority::secrets::SecretError;
@@ -42,6 +42,16 @@ pub enum Error {
     /// The client is another one than it says, or than what it presents belongs to.
     #[error("`client_id` is not the client that this credential belongs to")]
     WrongClient,
+    /// A copy of a service token that its holder narrowed, where the token itself is needed.
+    #[error(
+        "this is a narrowed copy of a service token, and the whole service token would end: send the service's name and token as `client_id` and `client_secret`"
+    )]
+    ServiceTokenRequired,
+    /// There is a live service token of this name.
+    #[error(
+        "there is a live service token of the name `{0}`: names are client ids, and stand for one token each"
+    )]
+    ServiceExists(ServiceName),
     /// The answer to a poll for a device code that gives no token (RFC 8628 section 3.5).
     #[error("{0}")]
     DeviceCode(#[from] DeviceCodeError),
@@ -258,7 +268,7 @@ impl Error {
     #[must_use]
     pub fn said(self, word: Word) -> Self {
         match self {
-            Self::Denied(ref denial) if denial.kind() == DenialKind::Unavailable => self,
+            Self::Denied(ref denial) if !says_who(denial) => self,
             Self::Denied(_)
             | Self::WrongKey
             | Self::UnknownGrant
@@ -266,6 +276,15 @@ impl Error {
             | Self::RootTokenNotAccepted => Self::Said(word, Box::new(self)),
             other => other,
         }
+    }
+}
+
+/// Whether a refusal is of the credential itself, and not of what it is used for.
+fn says_who(denial: &Denial) -> bool {
+    match denial.kind() {
+        DenialKind::Unauthenticated => true,
+        DenialKind::Forbidden => matches!(denial, Denial::WrongAudience { .. }),
+        DenialKind::Unavailable => false,
     }
 }
 

@@ -246,7 +246,7 @@ impl Session {
         // refusal names the one it wants.
         let policy = Policy::load(&[]).map_err(|e| Failure::unexpected(e.to_string()))?;
         let operations = match operation {
-            Operation::DevicesRevoke | Operation::DevicesRetire => {
+            Operation::DevicesRevoke | Operation::DevicesRetire | Operation::TokensRevoke => {
                 vec![operation, Operation::DevicesEndAny]
             }
             other => vec![other],

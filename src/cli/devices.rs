@@ -267,8 +267,13 @@ async fn revoke(
         need_terminal()?;
         let radius = send(true).await?;
         let count = radius.get("count").and_then(Value::as_u64).unwrap_or(0);
+        let services = radius.get("services").and_then(Value::as_array);
+        let services = match services.map_or(0, Vec::len) {
+            0 => String::new(),
+            n => format!(", and {n} service token(s)"),
+        };
         confirm(&format!(
-            "{count} device(s) end: this one and all it approved. Go on?"
+            "{count} device(s) end: this one and all it approved{services}. Go on?"
         ))?;
     }
     show_ending(context, &send(false).await?)
@@ -287,10 +292,17 @@ fn show_ending(context: &Context, answer: &Value) -> Result<(), Failure> {
     };
     output::line(&format!("{verb}  {count} device(s)"))?;
     let ids = answer.get("device_ids").and_then(Value::as_array);
-    ids.into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .try_for_each(|id| output::line(&format!("  {id}")))
+    let services = answer.get("services").and_then(Value::as_array);
+    let names = |list: Option<&Vec<Value>>| -> Vec<String> {
+        let list = list.into_iter().flatten();
+        list.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    for id in names(ids) {
+        output::line(&format!("  {id}"))?;
+    }
+    names(services)
+        .iter()
+        .try_for_each(|name| output::line(&format!("  service {name}")))
 }
 
 pub(super) fn done(context: &Context, answer: &Value, verb: &str) -> Result<(), Failure> {
@@ -397,7 +409,7 @@ fn need_terminal() -> Result<(), Failure> {
         Ok(())
     } else {
         Err(Failure::usage(
-            "this ends devices: say --yes, or run it on a terminal",
+            "this cannot be taken back: say --yes, or run it on a terminal",
         ))
     }
 }

@@ -12,6 +12,7 @@ use super::failure::{Exit, Failure};
 use super::inspect;
 use super::narrow;
 use super::output::{self, text};
+use super::service;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Token {
@@ -21,6 +22,23 @@ pub(super) enum Token {
     Attenuate(Box<narrow::Attenuate>),
     /// Decide on a request as a gateway would, without asking it
     Verify(Box<narrow::Verify>),
+    /// Issue a service token, for a machine without a key, and print it this once
+    Issue(service::Issue),
+    /// List service tokens
+    List {
+        /// Expired and revoked ones too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Revoke a service token
+    Revoke {
+        /// Name, or id of its grant
+        #[arg(value_name = "NAME|ID")]
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Show what a token says, block by block, without asking the server
     Inspect {
         /// `-` for standard input, `@FILE` for a file
@@ -50,6 +68,9 @@ pub(super) async fn run(command: &Token, context: &Context) -> Result<(), Failur
         Token::Exchange(args) => exchange(args, context).await,
         Token::Attenuate(args) => narrow::attenuate_token(args, context),
         Token::Verify(args) => narrow::verify_token(args, context).await,
+        Token::Issue(args) => service::issue(args, context).await,
+        Token::List { all } => service::list(*all, context).await,
+        Token::Revoke { name, yes } => service::revoke(name, *yes, context).await,
         Token::Inspect { token } => inspect_token(token, context),
     }
 }

@@ -88,6 +88,12 @@ impl GrantRecord {
         }
     }
 
+    /// Whether it is what a service token speaks for, and no exchange of the root token.
+    #[must_use]
+    pub const fn is_service_token(&self) -> bool {
+        matches!(self.holder, Holder::Service(_)) && !self.by_root()
+    }
+
     /// Whether the root token made it: told by the row, never by a name.
     #[must_use]
     pub const fn by_root(&self) -> bool {

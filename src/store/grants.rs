@@ -53,7 +53,7 @@ pub struct GrantFilter {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     id: Uuid,
     authority_id: Uuid,
     parent_id: Option<Uuid>,
@@ -95,6 +95,8 @@ macro_rules! select {
     };
 }
 
+pub(super) use select;
+
 const BY_ID: &str = select!("WHERE g.id = $1");
 // The live grant of a device and role stands for it, else the newest one. Ids
 // sort by the millisecond only, so that a retired grant may have the higher one.
@@ -124,6 +126,7 @@ const INSERT_LINEAGE: &str = "INSERT INTO lineage (grant_id, ancestor_id) VALUES
 const RETIRE: &str = "UPDATE grant_ SET status = 'retired' WHERE device_id = $1 AND ($2 = '' OR role = $2) AND status = 'active' RETURNING id";
 const RETIRE_IDLE: &str = "UPDATE grant_ SET status = 'retired' WHERE id IN (SELECT id FROM grant_ WHERE status = 'active' AND local = FALSE AND device_id IS NOT NULL AND COALESCE(last_used_at, created_at) < $1 LIMIT $2) RETURNING id";
 const REVOKE: &str = "UPDATE grant_ SET status = 'revoked' WHERE device_id = $1 AND ($2 = '' OR role = $2) AND status <> 'revoked' RETURNING id";
+const REVOKE_ONE: &str = "UPDATE grant_ SET status = 'revoked' WHERE id = $1";
 const REVOKE_ALL: &str = "UPDATE grant_ SET status = 'revoked' WHERE parent_id IS NULL AND status <> 'revoked' RETURNING id";
 const EVER_REVOKED: &str = concat!(
     "SELECT COUNT(*) FROM (SELECT ",
@@ -277,6 +280,12 @@ impl Tx {
         Ok(changed > 0)
     }
 
+    /// Revokes one grant.
+    pub async fn revoke_grant(&mut self, id: GrantId) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(REVOKE_ONE).bind(id.uuid()).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
     /// Revokes the first grant of every chain, and so all.
     pub async fn revoke_all_grants(&mut self) -> Result<Vec<GrantId>, StoreError> {
         let ids: Vec<Uuid> = on!(self, c => sqlx::query_scalar(REVOKE_ALL).fetch_all(c).await)?;
@@ -332,7 +341,7 @@ impl Tx {
 }
 
 impl Row {
-    fn read(self) -> Result<LiveGrant, StoreError> {
+    pub(super) fn read(self) -> Result<LiveGrant, StoreError> {
         const TABLE: &str = "grant_";
         let corrupt = |column| StoreError::Corrupt {
             table: TABLE,

@@ -23,9 +23,12 @@ pub struct FeedEntry {
 pub struct NewEnd {
     /// What ended, and how.
     pub ended: Ended,
-    /// When no token that contains the id can be live any more.
+    /// When no session that contains the id can be live any more.
     pub until: Timestamp,
 }
+
+/// How far the clocks of nodes may differ, in seconds.
+const CLOCKS: i64 = 120;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -48,16 +51,26 @@ const CURRENT: &str = "SELECT seq, id, kind, until FROM ended WHERE until > $1 O
 const PURGE: &str =
     "DELETE FROM ended WHERE seq IN (SELECT seq FROM ended WHERE until < $1 LIMIT $2)";
 
+// From the service tokens, which are few, and not from what is below, which may
+// be a million grants.
+const LATEST_BELOW: &str = "SELECT MAX(latest) FROM (SELECT expires_at AS latest FROM session WHERE id = $1 UNION ALL SELECT g.expires_at AS latest FROM grant_ g WHERE g.service IS NOT NULL AND g.expires_at > $2 AND (g.id = $1 OR g.authority_id = $1 OR EXISTS (SELECT 1 FROM lineage l WHERE l.grant_id = g.id AND l.ancestor_id = $1))) AS tokens";
+
 impl Tx {
-    /// Appends to the feed.
+    /// Appends to the feed. The entry is kept at least until the last service
+    /// token below has ended: those live longer than any session.
     pub async fn end(&mut self, new: &NewEnd, at: Timestamp) -> Result<(), StoreError> {
+        let latest: Option<i64> = on!(self, c => sqlx::query_scalar(LATEST_BELOW)
+            .bind(new.ended.id)
+            .bind(seconds(at))
+            .fetch_one(c).await)?;
+        let latest = latest.map_or(0, |end| end.saturating_add(CLOCKS));
         let seq: i64 = on!(self, c => sqlx::query_scalar(NEXT).fetch_one(c).await)?;
         on!(self, c => sqlx::query(INSERT)
             .bind(seq)
             .bind(new.ended.id)
             .bind(word(new.ended.end))
             .bind(seconds(at))
-            .bind(seconds(new.until))
+            .bind(seconds(new.until).max(latest))
             .execute(c).await.map(drop))?;
         let kind = match new.ended.end {
             End::Revoked => EventKind::GrantRevoked,

@@ -36,6 +36,7 @@ struct Row {
 const INSERT: &str = "INSERT INTO session (id, grant_id, audience, revoked, created_at, expires_at) VALUES ($1, $2, $3, FALSE, $4, $5)";
 const BY_ID: &str =
     "SELECT grant_id, audience, revoked, created_at, expires_at FROM session WHERE id = $1";
+const REVOKE: &str = "UPDATE session SET revoked = TRUE WHERE id = $1";
 const PURGE: &str =
     "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2)";
 const KEEP_KEY: &str = "INSERT INTO bound_key (device_id, public_key, expires_at) VALUES ($1, $2, $3) ON CONFLICT (device_id) DO UPDATE SET expires_at = CASE WHEN bound_key.expires_at < excluded.expires_at THEN excluded.expires_at ELSE bound_key.expires_at END";
@@ -71,6 +72,12 @@ impl Tx {
             created_at: timestamp(row.created_at),
             expires_at: timestamp(row.expires_at),
         }))
+    }
+
+    /// Revokes a session.
+    pub async fn revoke_session(&mut self, id: SessionId) -> Result<(), StoreError> {
+        on!(self, c => sqlx::query(REVOKE).bind(id.uuid()).execute(c).await.map(drop))?;
+        Ok(())
     }
 
     /// Deletes up to `limit` sessions that ended before `before`.

@@ -67,6 +67,7 @@ fn classify(error: &Error, status: StatusCode) -> (StatusCode, &'static str) {
         | Error::Assertion(_)
         | Error::KeyRequired
         | Error::NoClient
+        | Error::ServiceTokenRequired
         | Error::WrongClient => (unauthorized, "invalid_client"),
         Error::Said(Word::InvalidToken, _) => (unauthorized, "invalid_token"),
         Error::DeviceCode(why) => (bad, why.code()),
@@ -80,6 +81,7 @@ fn classify(error: &Error, status: StatusCode) -> (StatusCode, &'static str) {
         Error::Denied(_) | Error::Store(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
             (status, "temporarily_unavailable")
         }
+        Error::Denied(_) if status == StatusCode::FORBIDDEN => (status, "insufficient_scope"),
         Error::Denied(_)
         | Error::WrongKey
         | Error::NotAGrant
@@ -95,6 +97,7 @@ fn classify(error: &Error, status: StatusCode) -> (StatusCode, &'static str) {
         | Error::NoSuchPath
         | Error::NoSuchMethod
         | Error::NotPending { .. }
+        | Error::ServiceExists(_)
         | Error::RequestExpired(_)
         | Error::WiderThanRequested(_)
         | Error::WiderThanInvite(_)

@@ -3,11 +3,14 @@
 mod approving;
 mod device_code;
 mod ending;
+mod ending_tokens;
 mod exchanging;
+mod introspecting;
 mod following;
 mod inviting;
 mod model;
 mod pairing;
 mod recovery;
 mod refreshing;
+mod services;
 mod support;
