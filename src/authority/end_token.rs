@@ -88,7 +88,8 @@ impl Authority {
             }
             return Ok(live_grant(grant));
         }
-        let over = row.revoked || row.grant != leaf || self.now() >= row.expires_at;
+        let dead = grant.record.status != GrantStatus::Active;
+        let over = dead || row.revoked || row.grant != leaf || self.now() >= row.expires_at;
         Ok((!over).then_some(ToEnd::Session(session.clone(), grant.record)))
     }
 

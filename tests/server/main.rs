@@ -52,6 +52,8 @@ mod no_room;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod oauth;
+#[cfg(test)]
 mod openclaw;
 #[cfg(test)]
 mod policy_files;

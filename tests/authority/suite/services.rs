@@ -10,6 +10,8 @@ use hardtack::authority::proof::Target;
 use hardtack::authority::service_token::{IssuedService, NewService};
 use hardtack::store::Page;
 use hardtack_token::{Caveat, Chain, End, Profile, TokenText, Untrusted, attenuate};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use zeroize::Zeroizing;
 
 use super::support::{
@@ -279,7 +281,7 @@ async fn client_credentials_narrow_exactly_the_token_that_was_presented() {
     );
     // What its holder took away stays away, whatever is asked for.
     let caveats = [Caveat::Scopes("operator.read".parse().unwrap())];
-    let narrowed = attenuate(&token, &caveats, &mut rand::thread_rng()).unwrap();
+    let narrowed = attenuate(&token, &caveats, &mut StdRng::seed_from_u64(1)).unwrap();
     let refused = credentials(&world, "ci", &narrowed, &wanted("operator.write")).await;
     assert_eq!(code(&refused.unwrap_err()), "InvalidScope");
     let given = credentials(&world, "ci", &narrowed, &Wanted::default())
@@ -419,15 +421,15 @@ async fn a_name_stands_for_one_live_token() {
 #[tokio::test]
 async fn a_service_token_is_revoked_by_whoever_issued_it_or_may_end_any() {
     let world = World::new().await;
-    let issuer = world.pair(1, "operator.pairing operator.read").await;
+    let owner = world.pair(1, "operator.pairing operator.read").await;
     let other = world.pair(2, "operator.pairing operator.read").await;
-    let issued = issue(&world, &issuer, &service("ci", "operator.read"))
+    let issued = issue(&world, &owner, &service("ci", "operator.read"))
         .await
         .unwrap();
     let refused = revoke(&world, &other, &issued).await;
     assert_eq!(code(&refused.unwrap_err()), "InsufficientScope");
     assert_eq!(world.decide(&issued.token, "operator.read"), "ok");
-    revoke(&world, &issuer, &issued).await.unwrap();
+    revoke(&world, &owner, &issued).await.unwrap();
     assert_eq!(world.decide(&issued.token, "operator.read"), "revoked");
     let rows = world.audit_log().await.len();
     revoke(&world, &world.local, &issued).await.unwrap();
@@ -436,7 +438,7 @@ async fn a_service_token_is_revoked_by_whoever_issued_it_or_may_end_any() {
         rows,
         "nothing is left to end"
     );
-    let second = issue(&world, &issuer, &service("ci", "operator.read"))
+    let second = issue(&world, &owner, &service("ci", "operator.read"))
         .await
         .unwrap();
     revoke(&world, &world.local, &second).await.unwrap();
@@ -446,14 +448,14 @@ async fn a_service_token_is_revoked_by_whoever_issued_it_or_may_end_any() {
 #[tokio::test]
 async fn the_blast_radius_of_a_device_names_its_service_tokens() {
     let world = World::new().await;
-    let issuer = world.pair(1, "operator.pairing operator.read").await;
+    let owner = world.pair(1, "operator.pairing operator.read").await;
     for name in ["one", "two", "three"] {
-        issue(&world, &issuer, &service(name, "operator.read"))
+        issue(&world, &owner, &service(name, "operator.read"))
             .await
             .unwrap();
     }
     let looked = world
-        .revoke(&world.local, &issuer.device, true)
+        .revoke(&world.local, &owner.device, true)
         .await
         .unwrap();
     assert_eq!(looked.services, ["one", "three", "two"]);
