@@ -214,7 +214,13 @@ impl DataDir {
     /// Puts the next secret in the place of the present one.
     pub fn finish_rotation(&self) -> Result<(), DataDirError> {
         let (from, to) = (self.0.join(NEXT_SECRET), self.0.join(SECRET));
-        fs::rename(from, to)
+        let moved = match fs::rename(from, to) {
+            // A running node and the command that rotates both do this: the
+            // other one was faster.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            moved => moved,
+        };
+        moved
             .and_then(|()| self.sync())
             .map_err(|e| self.failed(SECRET, e))
     }

@@ -118,16 +118,19 @@ pub(crate) fn approval(approval: &Approval) -> Value {
 /// What ending a device did.
 pub(crate) fn ending(ending: &Ending) -> Value {
     let ids: Vec<String> = ending.devices.iter().map(ToString::to_string).collect();
-    json!({
+    let mut view = json!({
         "mode": match ending.end {
             hardtack_token::End::Revoked => "revoke",
             hardtack_token::End::Retired => "retire",
         },
         "count": ids.len(),
         "device_ids": ids,
-        "services": ending.services,
         "dry_run": ending.dry_run,
-    })
+    });
+    if let (false, Some(members)) = (ending.services.is_empty(), view.as_object_mut()) {
+        members.insert("services".into(), json!(ending.services));
+    }
+    view
 }
 
 /// A grant that ended, as events tell of it.

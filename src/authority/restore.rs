@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use hardtack_token::Ended;
+use hardtack_token::{End, Ended, GrantId, Timestamp};
 use serde_json::json;
 
+use crate::authority::FEED_KEPT;
 use crate::authority::bootstrap::Bootstrap;
 use crate::authority::error::Error;
 use crate::authority::keys::Keys;
@@ -36,6 +37,7 @@ pub struct Replaced {
     pub audit_seq: i64,
     ended: Vec<Ended>,
     feed: Vec<FeedEntry>,
+    services: Vec<(GrantId, Timestamp)>,
     roots: Vec<RootKeyRow>,
     attestations: Vec<AttestationKeyRow>,
 }
@@ -52,6 +54,7 @@ impl Bootstrap<'_> {
             audit_seq: tx.audit_head().await?.0,
             ended: tx.all_ended(now).await?,
             feed: tx.feed_current(now).await?,
+            services: tx.all_services(now).await?,
             roots: keys.roots.clone(),
             attestations: keys.attestations.clone(),
         })
@@ -95,6 +98,25 @@ impl Bootstrap<'_> {
         })
     }
 
+    /// SECURITY: a service token that the backup never knew could be neither
+    /// listed nor revoked, and would be good for months.
+    async fn end_unknown_services(&self, tx: &mut Tx, replaced: &Replaced) -> Result<u64, Error> {
+        let now = self.clock.now();
+        let mut count = 0;
+        for (id, until) in &replaced.services {
+            if tx.grant(*id).await?.is_none() {
+                let ended = Ended {
+                    id: id.uuid(),
+                    end: End::Revoked,
+                };
+                let until = until.plus(FEED_KEPT);
+                tx.end(&NewEnd { ended, until }, now).await?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
     async fn carry_over(&self, tx: &mut Tx, replaced: &Replaced) -> Result<u64, Error> {
         let now = self.clock.now();
         for key in &replaced.roots {
@@ -118,6 +140,7 @@ impl Bootstrap<'_> {
             };
             tx.end(&new, now).await?;
         }
+        count += self.end_unknown_services(tx, replaced).await?;
         Ok(count)
     }
 }

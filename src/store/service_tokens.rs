@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::domain::service_token::{ServiceStatus, ServiceToken};
 use crate::store::grants::{Row as GrantRow, effective_status, select};
-use crate::store::row::{Page, seconds};
+use crate::store::row::{Page, seconds, timestamp};
 use crate::store::{StoreError, Tx, on};
 
 /// Which service tokens to list.
@@ -43,6 +43,7 @@ const BELOW: &str = concat!(
     "(SELECT 1 FROM lineage l JOIN grant_ a ON a.id = l.ancestor_id WHERE l.grant_id = g.id AND a.device_id = $1)) ",
     "AS below WHERE status = 'active' AND expires_at > $2 ORDER BY service"
 );
+const LIVE: &str = "SELECT g.id, g.expires_at FROM grant_ g JOIN service_token t ON t.grant_id = g.id WHERE g.expires_at > $1";
 const ISSUED_BY: &str = "SELECT COUNT(*) FROM lineage l JOIN grant_ a ON a.id = l.ancestor_id WHERE l.grant_id = $1 AND (a.id = $2 OR a.device_id = $3)";
 
 impl Tx {
@@ -88,6 +89,18 @@ impl Tx {
             .bind(seconds(now))
             .fetch_all(c).await)?;
         Ok(names)
+    }
+
+    /// The grants of all service tokens that are not over, and their ends.
+    pub async fn all_services(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<Vec<(GrantId, Timestamp)>, StoreError> {
+        let rows: Vec<(Uuid, i64)> = on!(self, c => sqlx::query_as(LIVE)
+            .bind(seconds(now))
+            .fetch_all(c).await)?;
+        let read = |(id, end)| (GrantId::from_uuid(id), timestamp(end));
+        Ok(rows.into_iter().map(read).collect())
     }
 
     /// Whether a grant is below another one, or below any of a device's.

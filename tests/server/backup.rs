@@ -120,6 +120,25 @@ fn a_restore_carries_over_what_ended_since() {
 }
 
 #[test]
+fn a_service_token_that_the_backup_does_not_know_ends() {
+    let install = Install::new();
+    let issue = |name: &str| {
+        let args = ["token", "issue", name, "--scopes", "operator.read"];
+        install.host.run(&args).ok().trim().to_owned()
+    };
+    let known = issue("known");
+    backup(&install.host);
+    let unknown = issue("unknown");
+    let host = stopped(install);
+    restore(&host, &[]).ok();
+    let server = Server::start(&host, &[]);
+    let used = |token: &str| server.through(token, Request::get("/x")).outcome();
+    // The gateway has another port now; that comes after all revocations.
+    assert_eq!(used(&known), "403 wrong_audience");
+    assert_eq!(used(&unknown), "401 revoked");
+}
+
+#[test]
 fn a_local_device_that_was_revoked_since_is_said_to_be() {
     let install = Install::new();
     backup(&install.host);
