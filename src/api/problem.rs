@@ -255,10 +255,12 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
         Error::InsufficientScope(shortfall) => next_after_shortfall(authority, shortfall),
         Error::GrantRequired { operation, request } => {
             let id = request.map_or_else(|| "<id>".to_owned(), |id| id.to_string());
-            vec![host(match operation {
-                Operation::DevicesInvite => "devices invite --scopes <scopes>".to_owned(),
-                Operation::TokensIssue => "token issue <name> --scopes <scopes>".to_owned(),
-                _ => format!("devices approve {id}"),
+            vec![host(if *operation == Operation::DevicesInvite {
+                "devices invite --scopes <scopes>".to_owned()
+            } else if *operation == Operation::TokensIssue {
+                "token issue <name> --scopes <scopes>".to_owned()
+            } else {
+                format!("devices approve {id}")
             })]
         }
         Error::Invite(InviteError::Unknown) => {
