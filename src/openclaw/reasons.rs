@@ -71,6 +71,8 @@ impl OpenClaw {
             | Error::KeyRequired
             | Error::NoClient
             | Error::WrongClient
+            | Error::ServiceTokenRequired
+            | Error::ServiceExists(_)
             | Error::DeviceCode(_)
             | Error::Said(..)
             | Error::UnknownGrant
