@@ -60,6 +60,10 @@ pub struct ServeConfig {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<IpNet>,
+    /// File with the secret that proxies present at the forward-auth doors; without it
+    /// they answer to trusted proxies
+    #[arg(long, env = "HARDTACK_FORWARD_AUTH_SECRET_FILE")]
+    pub forward_auth_secret_file: Option<PathBuf>,
     /// Write the root token to this new file instead of standard output
     #[arg(long, env = "HARDTACK_ROOT_TOKEN_FILE")]
     pub root_token_file: Option<PathBuf>,

@@ -16,10 +16,12 @@
 //!
 //! INVARIANT: what `decide` saw is what the upstream gets: `request` leaves one
 //! reading of a request, and only `headers` and `upstream` make what is sent on.
-//! `decide` knows nothing of this door; others come to stand beside it.
+//! `decide` knows nothing of doors. `forward_auth` is another one, for proxies
+//! that ask and serve the request themselves.
 
 mod body;
 mod decide;
+mod forward_auth;
 mod frames;
 mod headers;
 mod identity;
@@ -53,6 +55,7 @@ use rand::RngCore;
 use crate::domain::policy::Policy;
 use crate::web::metrics::Metrics;
 use decide::Decider;
+pub use forward_auth::{InvalidSecret, ProxySecret};
 use proxy::Proxy;
 use request_id::RequestIds;
 pub use serve::serve;
@@ -73,6 +76,9 @@ pub struct GatewaySettings {
     pub upstream: Option<Upstream>,
     /// Proxies whose forwarding headers and request ids are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What a proxy presents at the forward-auth doors. Without one they answer
+    /// to `trusted_proxies`.
+    pub proxy_secret: Option<ProxySecret>,
     /// How long it waits for what.
     pub timeouts: Timeouts,
 }
@@ -106,6 +112,7 @@ pub struct Gateway {
     proxy: Option<Proxy>,
     issuer: Origin,
     trusted_proxies: Vec<IpNet>,
+    proxy_secret: Option<ProxySecret>,
     timeouts: Timeouts,
     ids: RequestIds,
     streams: Arc<Streams>,
@@ -141,6 +148,7 @@ impl Gateway {
             proxy: proxy.transpose().map_err(GatewayError::Certificates)?,
             issuer: settings.issuer,
             trusted_proxies: settings.trusted_proxies,
+            proxy_secret: settings.proxy_secret,
             timeouts,
             ids: RequestIds::new(rng),
         })

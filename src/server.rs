@@ -9,6 +9,7 @@ mod systemd;
 mod tasks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use hardtack_token::{Clock, Origin, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::api::{self, Api};
 use crate::authority::bootstrap::Bootstrap;
@@ -29,7 +31,9 @@ use crate::authority::{Authority, Error, Parts, Settings};
 use crate::config::{SecretConfig, ServeConfig, in_container};
 use crate::data_dir::{DataDir, DataDirError, ServerFile};
 use crate::domain::policy::PolicyError;
-use crate::gateway::{Gateway, GatewayError, GatewaySettings, Timeouts, Upstream};
+use crate::gateway::{
+    Gateway, GatewayError, GatewaySettings, InvalidSecret, ProxySecret, Timeouts, Upstream,
+};
 use crate::store::{DatabaseUrl, Store, StoreError};
 pub use announce::{Announced, Serving, announce};
 use door::Door;
@@ -78,6 +82,14 @@ pub enum ServeError {
     /// The upstream, or a listen address, makes no URL.
     #[error("{0}")]
     Url(#[from] hardtack_token::InvalidId),
+    /// The secret of the forward-auth doors cannot be read, or is none.
+    #[error("--forward-auth-secret-file {path}: {why}")]
+    ProxySecret {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The gateway cannot be set up.
     #[error("gateway: {0}")]
     Gateway(#[from] GatewayError),
@@ -135,6 +147,7 @@ pub async fn serve(
     let policy = Arc::new(ArcSwap::from_pointee(files.load()?));
     let upstream = config.upstream.as_deref().map(str::parse::<Upstream>);
     let upstream = upstream.transpose()?;
+    let proxy_secret = proxy_secret(config.forward_auth_secret_file.as_deref())?;
     let url = config.database(data_dir.path())?;
     let (store, secrets) = open_host(&data_dir, &url, &config.secret, &entropy).await?;
     let (api_listener, gateway_listener) = match passed {
@@ -160,14 +173,12 @@ pub async fn serve(
         entropy: &entropy,
     };
     if let Some(announcement) = bootstrap.first_boot().await? {
+        let (policies, upstream) = (&config.policies, config.upstream.as_deref());
         let told = Announced {
             occasion: "first start",
             data_dir: &data_dir,
             root_token_file: config.root_token_file.as_deref(),
-            serving: Some(Serving {
-                policies: &config.policies,
-                upstream: config.upstream.as_deref(),
-            }),
+            serving: Some(Serving { policies, upstream }),
         };
         announce(&announcement, &told)?;
         bootstrap.shown(announcement).await?;
@@ -193,6 +204,7 @@ pub async fn serve(
             origin: settings.gateway_url.clone(),
             issuer: settings.issuer.clone(),
             upstream,
+            proxy_secret,
             trusted_proxies: config.trusted_proxies.clone(),
             timeouts: Timeouts::default(),
         },
@@ -286,6 +298,23 @@ fn secret_source(data_dir: &DataDir, config: &ServeConfig) -> SecretSource {
         let read = data_dir.secret_of(&secret, check);
         read.map_err(|error| error.to_string())
     })
+}
+
+/// The secret that proxies present, if a file holds one.
+fn proxy_secret(file: Option<&Path>) -> Result<Option<ProxySecret>, ServeError> {
+    let Some(file) = file else {
+        return Ok(None);
+    };
+    let invalid = |why: String| ServeError::ProxySecret {
+        path: file.display().to_string(),
+        why,
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| invalid(error.to_string()))?;
+    let text = Zeroizing::new(text);
+    let secret = text.parse();
+    secret
+        .map(Some)
+        .map_err(|error: InvalidSecret| invalid(error.to_string()))
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {

@@ -247,9 +247,10 @@ impl From<ServeError> for Failure {
         match error {
             ServeError::DataDir(error) => error.into(),
             ServeError::Authority(error) => error.into(),
-            ServeError::Policy(_) | ServeError::PolicyFile { .. } | ServeError::Url(_) => {
-                Self::usage(error.to_string()).with_excerpt(&error)
-            }
+            ServeError::Policy(_)
+            | ServeError::PolicyFile { .. }
+            | ServeError::ProxySecret { .. }
+            | ServeError::Url(_) => Self::usage(error.to_string()).with_excerpt(&error),
             ServeError::OlderDatabase { .. } => {
                 Self::new(Exit::WrongState, "older_database", error.to_string())
             }

@@ -62,6 +62,14 @@ impl AnswerBody {
         Self::Streamed(body, stream)
     }
 
+    /// The gateway's own words, if it is they.
+    pub(crate) fn whole_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Whole(bytes) => bytes.as_deref(),
+            Self::Streamed(..) => None,
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn text(&self) -> &str {
         match self {

@@ -90,6 +90,7 @@ fn add_challenges(headers: &mut HeaderMap, why: &Refusal, detail: &str, gateway:
         | Refusal::InvalidRequest(_)
         | Refusal::NotFound
         | Refusal::MethodNotAllowed
+        | Refusal::ProxyNotTrusted
         | Refusal::RequestTimeout
         | Refusal::UpstreamFailed
         | Refusal::NoUpstream

@@ -44,6 +44,9 @@ pub(crate) enum Refusal {
     /// A path of the gateway's own, by another method.
     #[error("this path is for GET only")]
     MethodNotAllowed,
+    /// Somebody asks at a forward-auth door who is no proxy of ours.
+    #[error("only this gateway's proxies may ask here")]
+    ProxyNotTrusted,
     /// The client stopped sending the body of its request.
     #[error("the body of the request did not arrive in time")]
     RequestTimeout,
@@ -122,6 +125,7 @@ impl Refusal {
             Self::InvalidRequest(_) => "invalid_request",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::ProxyNotTrusted => "proxy_not_trusted",
             Self::RequestTimeout => "request_timeout",
             Self::UpstreamFailed => "upstream_failed",
             Self::NoUpstream => "no_upstream",
@@ -137,7 +141,7 @@ impl Refusal {
                 DenialKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::Proof(_) | Self::NotBound => StatusCode::UNAUTHORIZED,
-            Self::DeniedByPolicy | Self::NoRoute => StatusCode::FORBIDDEN,
+            Self::DeniedByPolicy | Self::NoRoute | Self::ProxyNotTrusted => StatusCode::FORBIDDEN,
             Self::AmbiguousPath(_) | Self::DuplicateAuthorization | Self::InvalidRequest(_) => {
                 StatusCode::BAD_REQUEST
             }
@@ -168,6 +172,7 @@ impl Refusal {
             Self::InvalidRequest(_) => "The request is not well formed",
             Self::NotFound => "There is no such path",
             Self::MethodNotAllowed => "The method is not allowed here",
+            Self::ProxyNotTrusted => "The proxy is not known",
             Self::RequestTimeout => "The request took too long",
             Self::UpstreamFailed => "The upstream failed",
             Self::NoUpstream => "There is no upstream",
@@ -192,7 +197,8 @@ impl Refusal {
             | Self::DuplicateAuthorization
             | Self::InvalidRequest(_)
             | Self::NotFound
-            | Self::MethodNotAllowed => false,
+            | Self::MethodNotAllowed
+            | Self::ProxyNotTrusted => false,
         }
     }
 

@@ -66,7 +66,7 @@ impl<'a> Received<'a> {
 
 /// SECURITY: some upstreams take `get` for `GET`, which a rule for `GET` does
 /// not match; and no method on the wire passes for an upgrade.
-fn check_method(method: &Method) -> Result<(), Refusal> {
+pub(crate) fn check_method(method: &Method) -> Result<(), Refusal> {
     let text = method.as_str();
     let in_capitals = |b: u8| b.is_ascii_uppercase() || b == b'-';
     if !text.bytes().all(in_capitals) || text == WEBSOCKET {
@@ -82,7 +82,7 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_names(parts: &Parts) -> Result<(), Refusal> {
+pub(crate) fn check_names(parts: &Parts) -> Result<(), Refusal> {
     // SECURITY: CGI and its heirs read `X_Forwarded_For` as `X-Forwarded-For`.
     if let Some(name) = parts.headers.keys().find(|n| n.as_str().contains('_')) {
         let why = format!("the name of the header `{name}` holds an underscore");

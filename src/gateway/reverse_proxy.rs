@@ -13,6 +13,7 @@ use hyper::body::{Body, Incoming};
 use tokio::sync::Notify;
 
 use crate::gateway::body::AnswerBody;
+use crate::gateway::forward_auth::Door;
 use crate::gateway::headers::Outgoing;
 use crate::gateway::identity::Identity;
 use crate::gateway::log::{self, Line, Subject};
@@ -58,10 +59,10 @@ pub(crate) struct Connection {
 
 /// Whom a request comes from, and what it is called.
 #[derive(Clone, Copy)]
-struct Sender<'a> {
-    peer: Peer,
-    client: IpAddr,
-    id: &'a RequestId,
+pub(crate) struct Sender<'a> {
+    pub(crate) peer: Peer,
+    pub(crate) client: IpAddr,
+    pub(crate) id: &'a RequestId,
 }
 
 impl Gateway {
@@ -77,7 +78,9 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let peer = Peer::new(peer, &self.trusted_proxies);
         let millis = self.decider.clock().now_millis();
-        let id = self.ids.of(&parts.headers, peer.trusted, millis);
+        // A proxy that asks passes the client's headers on, its request id too.
+        let named = peer.trusted && Door::of(&parts).is_none();
+        let id = self.ids.of(&parts.headers, named, millis);
         let sender = Sender {
             peer,
             client: peer.client(&parts.headers, &self.trusted_proxies),
@@ -108,6 +111,10 @@ impl Gateway {
         sender: Sender<'_>,
         cut: Arc<Notify>,
     ) -> Course<'_> {
+        // Before anything is read that could be refused: a door has its own forms.
+        if let Some(door) = Door::of(parts) {
+            return Course::Answer(self.forward_auth(door, parts, sender));
+        }
         let received = match Received::read(parts, has_body) {
             Ok(received) => received,
             Err(why) => {
@@ -223,7 +230,7 @@ impl Gateway {
         })
     }
 
-    fn refuse(
+    pub(crate) fn refuse(
         &self,
         refused: &Refused,
         line: Line<'_>,
@@ -236,7 +243,7 @@ impl Gateway {
 }
 
 impl<'a> Sender<'a> {
-    const fn subject(self, line: Line<'a>) -> Subject<'a> {
+    pub(crate) const fn subject(self, line: Line<'a>) -> Subject<'a> {
         Subject {
             line,
             client: self.client,

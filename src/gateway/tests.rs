@@ -5,6 +5,7 @@ mod client;
 mod ends;
 mod events;
 mod failures;
+mod forward_auth;
 mod proofs;
 mod refused;
 mod sockets;

@@ -42,6 +42,10 @@ pub(crate) fn next(refused: &Refused, site: Site<'_>) -> Vec<String> {
         Refusal::NoRoute | Refusal::DeniedByPolicy => {
             vec!["hardtack serve --policy FILE".to_owned()]
         }
+        Refusal::ProxyNotTrusted => vec![
+            "hardtack serve --trusted-proxy ADDRESS".to_owned(),
+            "hardtack serve --forward-auth-secret-file FILE".to_owned(),
+        ],
         Refusal::NoUpstream => vec!["hardtack serve --upstream http://127.0.0.1:8080".to_owned()],
         Refusal::NotFound | Refusal::MethodNotAllowed => {
             vec![format!("curl {}/.hardtack/whoami", site.gateway)]

@@ -65,6 +65,7 @@ pub(super) struct Running {
 pub(super) struct Setup {
     pub(super) upstream: Option<String>,
     pub(super) trusted: Vec<&'static str>,
+    pub(super) proxy_secret: Option<&'static str>,
     pub(super) response_timeout: Option<Duration>,
 }
 
@@ -191,6 +192,7 @@ impl World {
                 .iter()
                 .map(|net| net.parse().unwrap())
                 .collect(),
+            proxy_secret: setup.proxy_secret.map(|secret| secret.parse().unwrap()),
             timeouts: Timeouts {
                 response: setup.response_timeout.unwrap_or(Duration::from_mins(1)),
                 ..Timeouts::default()

@@ -1,0 +1,191 @@
+//! Forward-auth: the door of proxies that ask, and serve the request themselves.
+//!
+//! Each proxy has a path of its own, and at each path only the headers of that
+//! proxy's convention are read. The decision is the one of all doors.
+
+mod answer;
+mod original;
+mod secret;
+
+use hardtack_token::path::canonical;
+use http::request::Parts;
+use http::{HeaderName, Response};
+
+use crate::gateway::Gateway;
+use crate::gateway::body::AnswerBody;
+use crate::gateway::identity::Identity;
+use crate::gateway::log::{self, Line};
+use crate::gateway::refusal::{Refusal, Refused};
+use crate::gateway::reverse_proxy::Sender;
+use crate::web::peer::Peer;
+use original::Original;
+pub use secret::{InvalidSecret, ProxySecret};
+
+/// What the paths of all doors start with.
+const PREFIX: &str = "/forward-auth";
+
+/// How a proxy tells of the request that it asks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Convention {
+    /// `auth_request` of nginx, with the headers that its configuration sets.
+    Nginx,
+    /// `forwardAuth` of Traefik.
+    Traefik,
+    /// `forward_auth` of Caddy.
+    Caddy,
+}
+
+/// A path that belongs to forward-auth.
+///
+/// SECURITY: the whole prefix does. A proxy that asks at a misspelt path would
+/// else get the upstream's 200 from a public route, and take it for a permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    Of(Convention),
+    Unknown,
+}
+
+impl Door {
+    /// The door that a request is for, however its path is spelt.
+    pub(crate) fn of(parts: &Parts) -> Option<Self> {
+        Self::at(&canonical(parts.uri.path()).ok()?)
+    }
+
+    fn at(path: &str) -> Option<Self> {
+        let below = path.strip_prefix(PREFIX)?;
+        match below {
+            "/nginx" => Some(Self::Of(Convention::Nginx)),
+            "/traefik" => Some(Self::Of(Convention::Traefik)),
+            "/caddy" => Some(Self::Of(Convention::Caddy)),
+            _ if below.is_empty() || below.starts_with('/') => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+
+impl Convention {
+    /// The header with the method.
+    fn method(self) -> &'static HeaderName {
+        static ORIGINAL: HeaderName = HeaderName::from_static("x-original-method");
+        static FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-method");
+        match self {
+            Self::Nginx => &ORIGINAL,
+            Self::Traefik | Self::Caddy => &FORWARDED,
+        }
+    }
+
+    /// The header with path and query.
+    fn uri(self) -> &'static HeaderName {
+        static ORIGINAL: HeaderName = HeaderName::from_static("x-original-uri");
+        static FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-uri");
+        match self {
+            Self::Nginx => &ORIGINAL,
+            Self::Traefik | Self::Caddy => &FORWARDED,
+        }
+    }
+
+    /// The header that says what the request is to be upgraded to. Caddy sends
+    /// `Upgrade` itself on; the others do not, so that a header has to be set.
+    fn upgrade(self) -> Option<&'static HeaderName> {
+        static ORIGINAL: HeaderName = HeaderName::from_static("x-original-upgrade");
+        static FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-upgrade");
+        match self {
+            Self::Nginx => Some(&ORIGINAL),
+            Self::Traefik => Some(&FORWARDED),
+            Self::Caddy => None,
+        }
+    }
+}
+
+impl Gateway {
+    /// Answers a proxy's question.
+    pub(crate) fn forward_auth(
+        &self,
+        door: Door,
+        parts: &Parts,
+        sender: Sender<'_>,
+    ) -> Response<AnswerBody> {
+        let wire = Line {
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+        };
+        if !self.is_proxy(parts, sender.peer) {
+            let refused = Refused::unknown(Refusal::ProxyNotTrusted);
+            return self.refuse(&refused, wire, sender);
+        }
+        let Door::Of(convention) = door else {
+            return self.refuse(&Refused::unknown(Refusal::NotFound), wire, sender);
+        };
+        // The secret makes a proxy as good as one that is known by its address.
+        let peer = Peer {
+            trusted: true,
+            ..sender.peer
+        };
+        let sender = Sender {
+            peer,
+            client: peer.client(&parts.headers, &self.trusted_proxies),
+            ..sender
+        };
+        let original = match Original::read(convention, parts) {
+            Ok(original) => original,
+            Err(why) => return self.deny(convention, &Refused::unknown(why), wire, sender),
+        };
+        let asked = original.asked();
+        let line = Line::of(&asked);
+        match self.decider.decide(&asked) {
+            Ok(allowed) => {
+                let access = allowed.access();
+                log::allowed(sender.subject(line), access);
+                let identity = access.map_or_else(Identity::nobody, Identity::of);
+                answer::allow(identity, sender.id, original.target())
+            }
+            Err(refused) => self.deny(convention, &refused, line, sender),
+        }
+    }
+
+    /// SECURITY: only our proxies may ask. Whoever else could ask about any
+    /// request that it likes to make up, as if it had come from any address.
+    fn is_proxy(&self, parts: &Parts, peer: Peer) -> bool {
+        match &self.proxy_secret {
+            Some(secret) => secret.is_presented(&parts.headers),
+            None => peer.trusted,
+        }
+    }
+
+    fn deny(
+        &self,
+        convention: Convention,
+        refused: &Refused,
+        line: Line<'_>,
+        sender: Sender<'_>,
+    ) -> Response<AnswerBody> {
+        let answer = self.refuse(refused, line, sender);
+        match convention {
+            Convention::Nginx => answer::for_nginx(answer),
+            // They pass an answer that is no 2xx on to the client as it is.
+            Convention::Traefik | Convention::Caddy => answer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_below_the_prefix_is_a_door_or_none() {
+        for (path, door) in [
+            ("/forward-auth/nginx", Some(Door::Of(Convention::Nginx))),
+            ("/forward-auth/traefik", Some(Door::Of(Convention::Traefik))),
+            ("/forward-auth/caddy", Some(Door::Of(Convention::Caddy))),
+            ("/forward-auth", Some(Door::Unknown)),
+            ("/forward-auth/", Some(Door::Unknown)),
+            ("/forward-auth/ngnix", Some(Door::Unknown)),
+            ("/forward-auth/nginx/", Some(Door::Unknown)),
+            ("/forward-authority", None),
+            ("/", None),
+        ] {
+            assert_eq!(Door::at(path), door, "{path}");
+        }
+    }
+}
