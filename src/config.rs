@@ -1,7 +1,7 @@
 //! What the operator set, checked before anything starts. The one place that
 //! reads the environment beside the flags.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,11 +53,13 @@ pub struct ServeConfig {
     /// Database, if not the SQLite file in the data directory: postgres://… or sqlite:PATH
     #[arg(long, env = "HARDTACK_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// Network of proxies whose forwarding headers are believed
+    /// Address or network of proxies whose forwarding headers are believed, and which
+    /// may ask at the forward-auth doors
     #[arg(
         long = "trusted-proxy",
         env = "HARDTACK_TRUSTED_PROXY",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = network
     )]
     pub trusted_proxies: Vec<IpNet>,
     /// File with the secret that proxies present at the forward-auth doors; without it
@@ -200,6 +202,31 @@ fn base_dir(name: &str, below_home: &str) -> PathBuf {
     named.unwrap_or_else(|| home().unwrap_or_default().join(below_home))
 }
 
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address.or_else(|_| text.parse()).map_err(|_| {
+        "it is no address such as 192.0.2.1, and no network such as 192.0.2.0/24".into()
+    })
+}
+
 fn variable(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trusted_proxy_is_an_address_or_a_network() {
+        for (text, expected) in [
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("::1", "::1/128"),
+        ] {
+            assert_eq!(network(text).unwrap().to_string(), expected);
+        }
+        assert!(network("proxy").is_err() && network("10.0.0.0/33").is_err());
+    }
 }

@@ -111,10 +111,10 @@ impl Gateway {
         };
         if !self.is_proxy(parts, sender.peer) {
             let refused = Refused::unknown(Refusal::ProxyNotTrusted);
-            return self.refuse(&refused, wire, sender);
+            return self.deny(door, &refused, wire, sender);
         }
         let Door::Of(convention) = door else {
-            return self.refuse(&Refused::unknown(Refusal::NotFound), wire, sender);
+            return self.deny(door, &Refused::unknown(Refusal::NotFound), wire, sender);
         };
         // The secret makes a proxy as good as one that is known by its address.
         let peer = Peer {
@@ -128,7 +128,7 @@ impl Gateway {
         };
         let original = match Original::read(convention, parts) {
             Ok(original) => original,
-            Err(why) => return self.deny(convention, &Refused::unknown(why), wire, sender),
+            Err(why) => return self.deny(door, &Refused::unknown(why), wire, sender),
         };
         let asked = original.asked();
         let line = Line::of(&asked);
@@ -139,7 +139,7 @@ impl Gateway {
                 let identity = access.map_or_else(Identity::nobody, Identity::of);
                 answer::allow(identity, sender.id, original.target())
             }
-            Err(refused) => self.deny(convention, &refused, line, sender),
+            Err(refused) => self.deny(door, &refused, line, sender),
         }
     }
 
@@ -154,16 +154,16 @@ impl Gateway {
 
     fn deny(
         &self,
-        convention: Convention,
+        door: Door,
         refused: &Refused,
         line: Line<'_>,
         sender: Sender<'_>,
     ) -> Response<AnswerBody> {
         let answer = self.refuse(refused, line, sender);
-        match convention {
-            Convention::Nginx => answer::for_nginx(answer),
-            // They pass an answer that is no 2xx on to the client as it is.
-            Convention::Traefik | Convention::Caddy => answer,
+        match door {
+            Door::Of(Convention::Nginx) => answer::for_nginx(answer),
+            // The others pass an answer that is no 2xx on to the client as it is.
+            Door::Of(Convention::Traefik | Convention::Caddy) | Door::Unknown => answer,
         }
     }
 }

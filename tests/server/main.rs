@@ -48,6 +48,8 @@ mod metrics;
 #[cfg(test)]
 mod narrowed;
 #[cfg(test)]
+mod nginx;
+#[cfg(test)]
 mod no_room;
 #[cfg(test)]
 mod nodes;

@@ -4,6 +4,7 @@ pub(crate) mod disk;
 pub(crate) mod forge;
 pub(crate) mod http;
 pub(crate) mod machine;
+pub(crate) mod nginx;
 pub(crate) mod people;
 pub(crate) mod relay;
 pub(crate) mod server;

@@ -2,7 +2,8 @@
 //!
 //! `/api/count` counts the body, `/api/stream` sends each part of it back as it
 //! comes, `/api/slow` answers with parts that the test gives, `/api/flood` with
-//! a gibibyte, and any other path with the request as JSON.
+//! a gibibyte, and any other path with the request as JSON. An upgrade makes it
+//! send back all that comes.
 
 use std::io::{self, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -65,6 +66,16 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut to = stream;
     while let Some(head) = Head::read(&mut from)? {
         shared.requests.lock().unwrap().push(head.first.clone());
+        if head
+            .get("upgrade")
+            .is_some_and(|to| to.eq_ignore_ascii_case("websocket"))
+        {
+            to.write_all(
+                b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n",
+            )?;
+            io::copy(&mut from, &mut to)?;
+            return Ok(());
+        }
         match head.word(1).split('?').next().unwrap_or_default() {
             "/api/count" => {
                 let mut count = 0;

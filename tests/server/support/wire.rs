@@ -21,7 +21,8 @@ impl Head {
             let line = line(from)?;
             match line.split_once(':') {
                 Some((name, value)) => {
-                    headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+                    let value = value.trim_matches([' ', '\t']);
+                    headers.push((name.to_ascii_lowercase(), value.to_owned()));
                 }
                 None => return Ok(Some(Self { first, headers })),
             }
@@ -90,8 +91,10 @@ impl Head {
 
 /// Reads a line without its end; an empty one at the end of the stream.
 fn line(from: &mut impl BufRead) -> io::Result<String> {
-    let mut line = String::new();
-    from.read_line(&mut line)?;
+    let mut line = Vec::new();
+    from.read_until(b'\n', &mut line)?;
+    // A character for each byte, whatever it means.
+    let line: String = line.into_iter().map(char::from).collect();
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
