@@ -13,6 +13,8 @@ mod forge;
 #[cfg(test)]
 mod grammar;
 #[cfg(test)]
+mod interop;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod malleability;
@@ -24,6 +26,8 @@ mod precedence;
 mod prefix;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -86,7 +86,7 @@ fn offset() -> impl Strategy<Value = i64> {
     prop_oneof![8 => Just(100_i64), 2 => -2..=2_i64]
 }
 
-fn spec() -> impl Strategy<Value = Spec> {
+pub(crate) fn spec() -> impl Strategy<Value = Spec> {
     prop_oneof![
         4 => names().prop_map(Spec::Scopes),
         1 => offset().prop_map(Spec::NotAfter),
@@ -213,7 +213,7 @@ impl CatalogPlan {
 }
 
 /// A signed token of the plan, before its holder's blocks and after each of them.
-fn build(world: &mut World, plan: &Plan) -> (GrantId, Vec<TokenText>) {
+pub(crate) fn build(world: &mut World, plan: &Plan) -> (GrantId, Vec<TokenText>) {
     let id = AuthorityId::from_uuid(world.uuid());
     let scopes = scope_set(&plan.authority);
     let mut chain = world
@@ -263,7 +263,7 @@ pub(crate) fn request(ask: &Ask) -> Request<'static> {
     }
 }
 
-fn required(ask: &Ask, catalog: &Catalog) -> Vec<Requirement> {
+pub(crate) fn required(ask: &Ask, catalog: &Catalog) -> Vec<Requirement> {
     let scope = |i: &usize| {
         if *i == DECLARABLE {
             Scope::all()
