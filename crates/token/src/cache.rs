@@ -8,6 +8,7 @@ use ed25519_dalek::VerifyingKey;
 use foldhash::fast::RandomState;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
+use sha2::{Digest, Sha256};
 
 use crate::verify::Access;
 
@@ -19,7 +20,9 @@ use crate::verify::Access;
 /// checked again on each hit.
 pub(crate) struct TokenCache {
     tokens: Cache<Box<str>, Arc<Access>, ByBytes, RandomState>,
-    prefixes: Cache<Box<[u8]>, Prefix, ByBytes, RandomState>,
+    /// By their hash, since they are long, and it is asked for only where
+    /// signatures are verified anyway.
+    prefixes: Cache<PrefixHash, Prefix, ByBytes, RandomState>,
 }
 
 /// A session whose signatures fit, under one generation of keys.
@@ -29,6 +32,16 @@ pub(crate) struct Prefix {
     pub(crate) key: VerifyingKey,
     /// The generation of the keys it was verified under.
     pub(crate) generation: u64,
+}
+
+/// The SHA-256 of the bytes that a session's tokens start with.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PrefixHash([u8; 32]);
+
+impl PrefixHash {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
 }
 
 #[derive(Clone)]
@@ -41,21 +54,22 @@ impl Weighter<Box<str>, Arc<Access>> for ByBytes {
     }
 }
 
-impl Weighter<Box<[u8]>, Prefix> for ByBytes {
-    fn weight(&self, bytes: &Box<[u8]>, _: &Prefix) -> u64 {
-        (bytes.len() + size_of::<Prefix>()) as u64
+impl Weighter<PrefixHash, Prefix> for ByBytes {
+    fn weight(&self, hash: &PrefixHash, _: &Prefix) -> u64 {
+        (hash.0.len() + size_of::<Prefix>()) as u64
     }
 }
 
-/// What a cached token takes on average, to size the table.
-const TYPICAL_WEIGHT: u64 = 3 * 1024;
+/// What a cached token and a prefix take on average, to size the tables.
+const TYPICAL_TOKEN: u64 = 3 * 1024;
+const TYPICAL_PREFIX: u64 = 256;
 
 impl TokenCache {
-    /// A cache of at most `bytes`, a quarter of it for prefixes.
+    /// A cache of at most `bytes`, an eighth of it for prefixes.
     pub(crate) fn new(bytes: u64) -> Self {
         Self {
-            tokens: bounded(bytes / 4 * 3),
-            prefixes: bounded(bytes / 4),
+            tokens: bounded(bytes / 8 * 7, TYPICAL_TOKEN),
+            prefixes: bounded(bytes / 8, TYPICAL_PREFIX),
         }
     }
 
@@ -72,22 +86,22 @@ impl TokenCache {
         (self.tokens.hits(), self.tokens.misses())
     }
 
-    pub(crate) fn prefix(&self, bytes: &[u8]) -> Option<Prefix> {
-        self.prefixes.get(bytes)
+    pub(crate) fn prefix(&self, hash: &PrefixHash) -> Option<Prefix> {
+        self.prefixes.get(hash)
     }
 
-    pub(crate) fn insert_prefix(&self, bytes: &[u8], prefix: Prefix) {
-        self.prefixes.insert(bytes.into(), prefix);
+    pub(crate) fn insert_prefix(&self, hash: PrefixHash, prefix: Prefix) {
+        self.prefixes.insert(hash, prefix);
     }
 }
 
-fn bounded<K, V>(bytes: u64) -> Cache<K, V, ByBytes, RandomState>
+fn bounded<K, V>(bytes: u64, typical: u64) -> Cache<K, V, ByBytes, RandomState>
 where
     K: Eq + std::hash::Hash,
     V: Clone,
     ByBytes: Weighter<K, V>,
 {
-    let items = usize::try_from(bytes / TYPICAL_WEIGHT).unwrap_or(usize::MAX);
+    let items = usize::try_from(bytes / typical).unwrap_or(usize::MAX);
     Cache::with(
         items.max(16),
         bytes,

@@ -59,10 +59,22 @@ pub(crate) fn verify_rest(
     key: VerifyingKey,
 ) -> Result<(), Denial> {
     let count = container.blocks.len();
-    let key = verify_blocks(container, ring, start..count, key)?;
-    let last = container.blocks.last();
-    last.and_then(|last| verify_proof(&container.proof, last, &key))
-        .ok_or(Denial::BadSignature { block: count })
+    let bad = || Denial::BadSignature { block: count };
+    let last = container.blocks.last().ok_or_else(bad)?;
+    let mut next_key = Some(key);
+    if start < count {
+        let key = verify_blocks(container, ring, start..count - 1, key)?;
+        verify_block_at(
+            container,
+            count - 1,
+            &key,
+            ring,
+            &mut Vec::with_capacity(1024),
+        )?;
+        // Nothing is verified with the last key of an open token.
+        next_key = None;
+    }
+    verify_proof(&container.proof, last, next_key).ok_or_else(bad)
 }
 
 fn verify_blocks(
@@ -73,13 +85,25 @@ fn verify_blocks(
 ) -> Result<VerifyingKey, Denial> {
     let mut message = Vec::with_capacity(1024);
     for i in range {
-        let bad = || Denial::BadSignature { block: i };
-        let block = container.blocks.get(i).ok_or_else(bad)?;
-        let previous = i.checked_sub(1).and_then(|p| container.blocks.get(p));
-        verify_block(block, previous, &key, ring, &mut message).ok_or_else(bad)?;
-        key = VerifyingKey::from_bytes(&block.next_key).map_err(|_| bad())?;
+        let block = verify_block_at(container, i, &key, ring, &mut message)?;
+        let next = VerifyingKey::from_bytes(&block.next_key);
+        key = next.map_err(|_| Denial::BadSignature { block: i })?;
     }
     Ok(key)
+}
+
+fn verify_block_at<'a>(
+    container: &'a Container,
+    i: usize,
+    key: &VerifyingKey,
+    ring: &KeyRing,
+    message: &mut Vec<u8>,
+) -> Result<&'a SignedBlock, Denial> {
+    let bad = || Denial::BadSignature { block: i };
+    let block = container.blocks.get(i).ok_or_else(bad)?;
+    let previous = i.checked_sub(1).and_then(|p| container.blocks.get(p));
+    verify_block(block, previous, key, ring, message).ok_or_else(bad)?;
+    Ok(block)
 }
 
 fn verify_block(
@@ -102,7 +126,8 @@ fn verify_block(
     Some(())
 }
 
-fn verify_proof(proof: &Proof, last: &SignedBlock, key: &VerifyingKey) -> Option<()> {
+/// `key` is the last block's next key, where it is at hand.
+fn verify_proof(proof: &Proof, last: &SignedBlock, key: Option<VerifyingKey>) -> Option<()> {
     match proof {
         Proof::Open(secret) => {
             let derived = SigningKey::from_bytes(secret).verifying_key();
@@ -114,7 +139,8 @@ fn verify_proof(proof: &Proof, last: &SignedBlock, key: &VerifyingKey) -> Option
             message.extend_from_slice(&ED25519);
             message.extend_from_slice(&last.next_key);
             message.extend_from_slice(&last.signature);
-            strict(key, &message, signature)
+            let key = key.or_else(|| VerifyingKey::from_bytes(&last.next_key).ok())?;
+            strict(&key, &message, signature)
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::cache::{Prefix, TokenCache};
+use crate::cache::{Prefix, PrefixHash, TokenCache};
 use crate::catalog::{Catalog, Requirement, ScopeBits};
 use crate::container::Container;
 use crate::denial::Denial;
@@ -321,8 +321,8 @@ impl Verifier {
         };
         // Block 0, the grants and the session.
         let count = chain.depth() + 2;
-        let prefix = container.prefix(&bytes, count);
-        let known = prefix.and_then(|prefix| self.cache.prefix(prefix));
+        let prefix = container.prefix(&bytes, count).map(PrefixHash::of);
+        let known = prefix.as_ref().and_then(|hash| self.cache.prefix(hash));
         let known = known.filter(|known| known.generation == trust.generation);
         let key = match known {
             Some(known) => known.key,

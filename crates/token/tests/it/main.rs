@@ -9,6 +9,8 @@ mod decisions;
 #[cfg(test)]
 mod encoding;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod forge;
 #[cfg(test)]
 mod grammar;
