@@ -17,6 +17,8 @@ mod crash;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 #[path = "../support/device.rs"]
 mod device;
 #[cfg(test)]

@@ -15,13 +15,13 @@ use crate::support::{Answer, Install, Paired, Request, Server};
 const ROUNDS: u64 = 12;
 
 /// An install on each database.
-fn installs() -> Vec<Install> {
+pub(crate) fn installs() -> Vec<Install> {
     let url = block_on(postgres::new_database());
     vec![Install::new(), Install::with(&["--database-url", &url])]
 }
 
 /// Sends all requests at the same moment. No answer may be a 5xx.
-fn at_once(server: &Server, requests: &[Request]) -> Vec<Answer> {
+pub(crate) fn at_once(server: &Server, requests: &[Request]) -> Vec<Answer> {
     let start = Barrier::new(requests.len());
     let url = &server.url;
     let answers = scope(|threads| {
@@ -48,12 +48,12 @@ fn outcomes(answers: &[Answer]) -> Vec<String> {
     outcomes
 }
 
-fn approve(server: &Server, approver: &Paired, id: &str) -> Request {
+pub(crate) fn approve(server: &Server, approver: &Paired, id: &str) -> Request {
     let path = format!("/v1/pairing-requests/{id}/approve");
     server.signed(approver, &Request::post(path).json(&json!({})))
 }
 
-fn end(server: &Server, by: &Paired, paired: &Paired, how: &str) -> Request {
+pub(crate) fn end(server: &Server, by: &Paired, paired: &Paired, how: &str) -> Request {
     let path = format!("/v1/devices/{}/{how}", paired.device.id());
     server.signed(by, &Request::post(path).json(&json!({})))
 }

@@ -58,6 +58,8 @@ impl Target {
             ("GET", device("")),
             ("POST", device("/revoke")),
             ("POST", device("/retire")),
+            ("GET", "/v1/service-tokens".to_owned()),
+            ("POST", format!("/v1/service-tokens/{id}/revoke")),
             ("GET", "/v1/whoami".to_owned()),
             ("GET", "/v1/scopes".to_owned()),
             ("GET", "/v1/audit".to_owned()),
