@@ -11,6 +11,8 @@ mod bad_input;
 #[cfg(test)]
 mod bad_proofs;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod crash;

@@ -45,7 +45,9 @@ impl Nginx {
         panic!("nginx found no free port");
     }
 
-    fn try_start(machine: &Machine, site: &str, port: u16) -> Option<Self> {
+    /// Starts nginx with a configuration of its own; `None` if one of its ports
+    /// was taken meanwhile. It answers on `port`.
+    pub(crate) fn try_start(machine: &Machine, site: &str, port: u16) -> Option<Self> {
         let dir = machine.path("nginx");
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("site.conf"), site).unwrap();
@@ -114,7 +116,8 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-fn free_port() -> u16 {
+/// A port that was free just now.
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
