@@ -1,5 +1,5 @@
 //! A model of containment held against the real authority: random pairings,
-//! approvals, exchanges, caveats, revocations and retirements.
+//! approvals, exchanges, service tokens, caveats, revocations and retirements.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +10,7 @@ use hardtack_token::{Caveat, ScopeSet, TokenText, attenuate};
 use proptest::prelude::*;
 use rand::SeedableRng;
 
+use super::services::{self, service};
 use super::support::{Approver, Paired, World};
 use crate::device::Device;
 
@@ -42,6 +43,16 @@ enum Step {
         token: usize,
         scopes: Vec<usize>,
     },
+    /// A device issues a service token.
+    Issue {
+        device: usize,
+        scopes: Vec<usize>,
+    },
+    /// A service gets a narrowed copy of its token, or of a narrowed one.
+    Credentials {
+        token: usize,
+        scopes: Option<Vec<usize>>,
+    },
     Revoke {
         device: usize,
     },
@@ -72,6 +83,8 @@ struct Token {
     gives: BTreeSet<&'static str>,
     parent: Option<usize>,
     holder_blocks: usize,
+    /// The name of the service, if it is a service's.
+    service: Option<String>,
 }
 
 #[derive(Default)]
@@ -154,6 +167,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..DEVICES, prop::option::of(some()))
             .prop_map(|(device, scopes)| Step::Exchange { device, scopes }),
         2 => (0..20_usize, some()).prop_map(|(token, scopes)| Step::Narrow { token, scopes }),
+        2 => (0..DEVICES, some()).prop_map(|(device, scopes)| Step::Issue { device, scopes }),
+        2 => (0..20_usize, prop::option::of(some()))
+            .prop_map(|(token, scopes)| Step::Credentials { token, scopes }),
         1 => (0..DEVICES).prop_map(|device| Step::Revoke { device }),
         1 => (0..DEVICES).prop_map(|device| Step::Retire { device }),
     ]
@@ -172,6 +188,10 @@ async fn play(world: &World, model: &mut Model, step: &Step) {
             exchange(world, model, *device, scopes.as_deref()).await;
         }
         Step::Narrow { token, scopes } => narrow(model, *token, scopes),
+        Step::Issue { device, scopes } => issue(world, model, *device, scopes).await,
+        Step::Credentials { token, scopes } => {
+            credentials(world, model, *token, scopes.as_deref()).await;
+        }
         Step::Revoke { device } => {
             if let Some((paired, _)) = &model.devices[*device] {
                 world.end("revoke", &paired.device).await.unwrap();
@@ -316,6 +336,7 @@ async fn exchange(world: &World, model: &mut Model, device: usize, scopes: Optio
                 gives,
                 parent: None,
                 holder_blocks: 0,
+                service: None,
             });
         }
         Err(error) => {
@@ -323,6 +344,82 @@ async fn exchange(world: &World, model: &mut Model, device: usize, scopes: Optio
             let expected = matches!(error, Error::Denied(_) | Error::InvalidScope(_));
             assert!(expected, "{error}");
         }
+    }
+}
+
+async fn issue(world: &World, model: &mut Model, device: usize, scopes: &[usize]) {
+    let Some((paired, parent)) = model.devices[device].clone() else {
+        return;
+    };
+    let name = format!("service-{}", model.grants.len());
+    let gives = closure(scopes);
+    let held = &model.grants[parent].gives;
+    let allowed = model.usable(parent)
+        && held.contains("operator.pairing")
+        && held.is_superset(&gives)
+        && model.depth(parent) < 4;
+    let new = service(&name, &set(scopes).to_string());
+    match services::issue(world, &paired, &new).await {
+        Ok(issued) => {
+            assert!(allowed, "issued too much");
+            // It is nobody's device: only what is above it ends it.
+            OWNERS.with_borrow_mut(|owners| owners.push(Device::new(u64::MAX).id()));
+            model.grants.push(Grant {
+                gives: gives.clone(),
+                parent: Some(parent),
+                revoked: false,
+                retired: false,
+            });
+            model.tokens.push(Token {
+                text: issued.token,
+                grant: model.grants.len() - 1,
+                gives,
+                parent: None,
+                holder_blocks: 0,
+                service: Some(name),
+            });
+        }
+        Err(error) => assert!(!allowed, "refused: {error}"),
+    }
+}
+
+async fn credentials(world: &World, model: &mut Model, token: usize, scopes: Option<&[usize]>) {
+    let all = model.tokens.iter().enumerate();
+    let own: Vec<usize> = all
+        .filter(|(_, t)| t.service.is_some())
+        .map(|(i, _)| i)
+        .collect();
+    if own.is_empty() {
+        return;
+    }
+    let parent = own[token % own.len()];
+    let before = &model.tokens[parent];
+    let asked = scopes.map(closure);
+    let allowed = !model.dead(before.grant)
+        && before.holder_blocks < 2
+        && asked
+            .as_ref()
+            .is_none_or(|asked| before.gives.is_superset(asked));
+    let wanted = Wanted {
+        scopes: scopes.map(set),
+        ..Wanted::default()
+    };
+    let name = before.service.clone();
+    let given = services::credentials(world, name.as_deref().unwrap(), &before.text, &wanted);
+    match given.await {
+        Ok(issued) => {
+            assert!(allowed, "gave too much");
+            let next = Token {
+                text: issued.token,
+                grant: before.grant,
+                gives: asked.unwrap_or_else(|| before.gives.clone()),
+                parent: Some(parent),
+                holder_blocks: before.holder_blocks + 1,
+                service: name,
+            };
+            model.tokens.push(next);
+        }
+        Err(error) => assert!(!allowed, "refused: {error}"),
     }
 }
 
@@ -343,6 +440,7 @@ fn narrow(model: &mut Model, token: usize, scopes: &[usize]) {
         gives: &closure(scopes) & &before.gives,
         parent: Some(parent),
         holder_blocks: before.holder_blocks + 1,
+        service: before.service.clone(),
     };
     model.tokens.push(next);
 }
