@@ -206,7 +206,7 @@ pub(crate) fn whoami(caller: &Caller, instance_id: &str) -> Value {
         "role": record.map(|r| r.role.as_str()),
         "scopes": caller.held().to_strings(),
         "local": record.is_some_and(|r| r.local),
-        "expires_at": record.and_then(|r| r.expires_at).map(time),
+        "expires_at": caller.expires_at().map(time),
     })
 }
 

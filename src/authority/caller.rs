@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hardtack_token::{
     Access, Caveat, Chain, ChainProfile, Denial, DeviceId, GrantId, NewSession, Permit, Profile,
-    Request, Requirement, RootToken, ScopeSet, SessionId, TokenText, Untrusted,
+    Request, Requirement, RootToken, ScopeSet, SessionId, Timestamp, TokenText, Untrusted,
 };
 
 use crate::authority::connection::OnConnection;
@@ -128,6 +128,16 @@ impl Caller {
     #[must_use]
     pub fn device(&self) -> Option<DeviceId> {
         self.record().and_then(GrantRecord::device)
+    }
+
+    /// When it ends by itself: a session by its token, a grant by its chain.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        match &self.kind {
+            CallerKind::Root(_) => None,
+            CallerKind::Grant(grant) => grant.record.expires_at,
+            CallerKind::Session(permit, _) => Some(permit.access().expires_at()),
+        }
     }
 
     /// Whether it has a requirement of its policy. The root token has all.

@@ -6,9 +6,9 @@ use std::net::Shutdown;
 use serde_json::json;
 
 use crate::device::Device;
-use crate::support::Request;
 use crate::support::http::Connection;
 use crate::support::target::Target;
+use crate::support::{Install, Request};
 
 #[test]
 fn bytes_that_are_no_http_do_no_harm() {
@@ -39,6 +39,24 @@ fn bytes_that_are_no_http_do_no_harm() {
         }
     }
     target.assert_unchanged();
+}
+
+#[test]
+fn an_address_that_asks_without_end_is_told_when_to_come_back() {
+    let install = Install::new();
+    let mut connection = Connection::open(&install.server.url);
+    let ask = Request::get("/v1/whoami");
+    let refused = (0..100_000).find_map(|_| {
+        let answer = connection.send(&ask);
+        (answer.status != 401).then_some(answer)
+    });
+    let refused = refused.unwrap();
+    assert_eq!(refused.outcome(), "429 too_many_requests");
+    assert_eq!(refused.header("retry-after"), "1");
+    // The gateway, and what says whether the node is there, go on.
+    assert_eq!(connection.send(&Request::get("/healthz")).status, 200);
+    let through = Request::get("/api/x").send(&install.server.gateway);
+    assert_eq!(through.status, 401);
 }
 
 /// Nobody who waits is put out by those who come later.

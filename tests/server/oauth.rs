@@ -121,6 +121,7 @@ fn a_service_token_is_issued_over_http_and_seen_in_the_blast_radius() {
     let whoami = server
         .send(&Request::get("/v1/whoami").bearer(token))
         .expect(200);
+    assert_eq!(whoami["expires_at"], issued["expires_at"]);
     assert_eq!(
         (&whoami["kind"], &whoami["service"]),
         (&json!("service"), &json!("bot"))
