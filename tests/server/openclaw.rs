@@ -1,6 +1,7 @@
 //! OpenClaw's clients at the door: every frame as it stands on the wire.
 
 mod admission;
+mod application;
 mod client;
 mod ends;
 mod gateway;
