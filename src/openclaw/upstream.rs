@@ -18,6 +18,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::openclaw::OpenClaw;
 use crate::openclaw::admission::Admitted;
+use crate::openclaw::connect::PROTOCOLS;
 use crate::openclaw::errors::{Close, ErrorShape, Refusal};
 use crate::openclaw::session::leaves;
 use crate::openclaw::socket;
@@ -230,12 +231,16 @@ fn headers(admitted: &Admitted, visitor: &Visitor) -> HeaderMap {
 
 /// The client's own parameters without its device and its credentials, and
 /// with the scopes that it has.
+///
+/// A gateway takes clients of its own version only. One of an older version is
+/// named as one of both: what it calls is answered the same.
 fn for_upstream(mut params: Value, admitted: &Admitted) -> Value {
     if let Some(members) = params.as_object_mut() {
         members.remove("device");
         members.remove("auth");
         let scopes = leaves(&admitted.standing.access);
         members.insert("scopes".into(), json!(scopes));
+        members.insert("maxProtocol".into(), json!(PROTOCOLS.end()));
     }
     params
 }

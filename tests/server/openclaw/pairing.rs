@@ -63,6 +63,8 @@ fn both_protocols_and_both_forms_of_signature_are_spoken() {
             .set("/maxProtocol", protocol);
         let client = hello.connect(&door.url).welcome();
         assert_eq!(client.hello["protocol"], protocol);
+        // A gateway of 2026.9.6 takes nobody who does not speak its own.
+        assert_eq!(door.gateway.last().params()["maxProtocol"], 4);
     }
 }
 
