@@ -44,7 +44,7 @@ pub use policy::load_policy;
 /// The memory for verified tokens, in bytes: some five thousand tokens.
 const TOKEN_CACHE: u64 = 16 * 1024 * 1024;
 /// How many proofs of possession the gateway remembers.
-const REPLAY_MEMORY: usize = 200_000;
+const REPLAY_MEMORY: usize = 400_000;
 /// How long open requests may take to end after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 

@@ -115,6 +115,10 @@ where
 impl fmt::Debug for TokenCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (tokens, prefixes) = (self.tokens.len(), self.prefixes.len());
-        write!(f, "TokenCache({tokens} tokens, {prefixes} prefixes)")
+        let used = self.prefixes.hits();
+        write!(
+            f,
+            "TokenCache({tokens} tokens, {prefixes} prefixes used {used} times)"
+        )
     }
 }

@@ -1,6 +1,6 @@
 //! Proof of possession with a request: DPoP (RFC 9449) with Ed25519 keys.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -56,6 +56,8 @@ pub struct DpopProof {
 /// proof could be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProofId {
+    /// Whose proof it is.
+    pub device: DeviceId,
     /// The hash to remember.
     pub hash: [u8; 32],
     /// From here on the proof is refused for its age alone.
@@ -109,6 +111,12 @@ pub enum ProofError {
     /// It was used before.
     #[error("the proof was used before: make a new one for each request")]
     Replayed,
+    /// The memory of proofs, or this key's share of it, is full.
+    #[error(
+        "too many proofs were used in the last minutes, so that this one could not be remembered: \
+         send fewer requests, or present a token that is not bound as `Bearer`"
+    )]
+    TooMany,
 }
 
 #[derive(Deserialize)]
@@ -167,6 +175,7 @@ impl ProofId {
         hash.update(device.as_bytes());
         hash.update(jti.as_bytes());
         Ok(Self {
+            device: *device,
             hash: hash.finalize().into(),
             until,
         })
@@ -225,7 +234,8 @@ impl fmt::Debug for Expected<'_> {
 /// The proofs that one process has seen, for as long as they could be replayed.
 ///
 /// Bounded: when it is full, further proofs are refused rather than old ones
-/// forgotten. Another process does not see them; a gateway that must not accept
+/// forgotten. One key gets a quarter of it at most, so that no holder of a token
+/// can refuse all others. Another process does not see them; a gateway that must not accept
 /// a proof twice within its window anywhere needs a shared one.
 #[derive(Debug)]
 pub struct ReplayMemory {
@@ -236,8 +246,22 @@ pub struct ReplayMemory {
 #[derive(Debug, Default)]
 struct Generations {
     started: Timestamp,
-    current: HashSet<[u8; 32]>,
-    previous: HashSet<[u8; 32]>,
+    current: Generation,
+    previous: Generation,
+}
+
+#[derive(Debug, Default)]
+struct Generation {
+    /// The first half of each hash: nobody finds another proof for one.
+    seen: HashSet<[u8; 16]>,
+    by_device: HashMap<DeviceId, usize>,
+}
+
+/// How many keys it takes to fill the memory.
+const SHARES: usize = 4;
+
+fn first_half(hash: &[u8; 32]) -> [u8; 16] {
+    std::array::from_fn(|i| hash.get(i).copied().unwrap_or_default())
 }
 
 impl ReplayMemory {
@@ -259,13 +283,22 @@ impl ReplayMemory {
         if now.since(seen.started) > LENGTH {
             let fresh = now.since(seen.started) <= 2 * LENGTH;
             let last = std::mem::take(&mut seen.current);
-            seen.previous = if fresh { last } else { HashSet::new() };
+            seen.previous = if fresh { last } else { Generation::default() };
             seen.started = now;
         }
-        let full = seen.current.len() + seen.previous.len() >= self.limit;
-        if full || seen.previous.contains(&proof.hash) || !seen.current.insert(proof.hash) {
+        let hash = first_half(&proof.hash);
+        if seen.previous.seen.contains(&hash) || seen.current.seen.contains(&hash) {
             return Err(ProofError::Replayed);
         }
+        let both = [&seen.current, &seen.previous];
+        let all: usize = both.iter().map(|part| part.seen.len()).sum();
+        let of_device = |part: &&Generation| part.by_device.get(&proof.device).copied();
+        let own: usize = both.iter().filter_map(of_device).sum();
+        if all >= self.limit || own >= self.limit.div_ceil(SHARES) {
+            return Err(ProofError::TooMany);
+        }
+        seen.current.seen.insert(hash);
+        *seen.current.by_device.entry(proof.device).or_default() += 1;
         Ok(())
     }
 }
@@ -390,14 +423,40 @@ mod tests {
     #[test]
     fn a_full_memory_refuses_rather_than_forgets() {
         let memory = ReplayMemory::new(2);
-        let id = |n: u8| ProofId {
+        let spend = |n, now| memory.spend(&id(n, n), now);
+        spend(1, NOW).unwrap();
+        spend(2, NOW).unwrap();
+        assert_eq!(spend(3, NOW), Err(ProofError::TooMany));
+        assert_eq!(spend(1, NOW), Err(ProofError::Replayed));
+        assert!(spend(3, NOW.plus(300)).is_ok());
+    }
+
+    #[test]
+    fn one_key_cannot_fill_the_memory() {
+        let memory = ReplayMemory::new(40);
+        let mut now = NOW;
+        for n in 0..10 {
+            // Across two generations.
+            now = if n == 5 { NOW.plus(141) } else { now };
+            memory.spend(&id(1, n), now).unwrap();
+        }
+        for n in 10..60 {
+            assert_eq!(memory.spend(&id(1, n), now), Err(ProofError::TooMany));
+        }
+        assert_eq!(memory.spend(&id(1, 9), now), Err(ProofError::Replayed));
+        for n in 60..90 {
+            memory.spend(&id(n, n), now).unwrap();
+        }
+        // What a generation held is free when it is over.
+        memory.spend(&id(1, 100), NOW.plus(300)).unwrap();
+    }
+
+    fn id(device: u8, n: u8) -> ProofId {
+        ProofId {
+            device: DeviceId::from_bytes([device; 32]),
             hash: [n; 32],
             until: NOW,
-        };
-        memory.spend(&id(1), NOW).unwrap();
-        memory.spend(&id(2), NOW).unwrap();
-        assert!(memory.spend(&id(3), NOW).is_err());
-        assert!(memory.spend(&id(3), NOW.plus(300)).is_ok());
+        }
     }
 
     #[test]

@@ -49,6 +49,16 @@ fn what_a_holder_adds_to_a_known_session_is_verified_all_the_same() {
 }
 
 #[test]
+fn a_known_session_is_verified_once() {
+    let (world, _, narrowed) = warm(5);
+    assert!(format!("{:?}", world.verifier).contains("1 prefixes used 0 times"));
+    assert_eq!(world.decide(&narrowed, "operator.read"), "ok");
+    // Now its text is known.
+    assert_eq!(world.decide(&narrowed, "operator.read"), "ok");
+    assert!(format!("{:?}", world.verifier).contains("1 prefixes used 1 times"));
+}
+
+#[test]
 fn a_known_session_is_not_known_under_other_keys() {
     let (world, session, narrowed) = warm(2);
     let (root, key) = (world.root.public().unwrap(), world.key.public().unwrap());
