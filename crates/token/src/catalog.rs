@@ -59,8 +59,9 @@ impl FromStr for Implied {
     }
 }
 
-/// The declared scopes and their implications, compiled for decisions.
-#[derive(Clone, Debug)]
+/// The declared scopes and their implications, compiled for decisions. The
+/// default one declares nothing; its generation is 0.
+#[derive(Clone, Debug, Default)]
 pub struct Catalog {
     generation: u64,
     declared: Vec<Declared>,

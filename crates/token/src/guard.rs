@@ -185,10 +185,14 @@ impl Guard {
         })
     }
 
-    /// Revocations that were never read are not old, they are not there yet.
+    /// Revocations that were never read are not old, they are not there yet; nor
+    /// are keys that are read with them.
     fn named(&self, denial: Denial) -> Rejection {
-        let stale = matches!(denial, Denial::RevocationsStale { .. });
-        if stale && self.verifier.revocations().as_of() == Timestamp::default() {
+        let unread = matches!(
+            denial,
+            Denial::RevocationsStale { .. } | Denial::UnknownKey(_)
+        );
+        if unread && self.verifier.revocations().as_of() == Timestamp::default() {
             return Rejection::NotReady;
         }
         denial.into()

@@ -24,6 +24,8 @@
 //! This crate knows no database, no HTTP server and no command line. Time and
 //! randomness are parameters.
 
+#[cfg(feature = "tower")]
+mod answer;
 mod cache;
 mod catalog;
 mod caveat;
@@ -33,11 +35,16 @@ mod credential;
 mod denial;
 mod document;
 pub mod dpop;
+#[cfg(feature = "axum")]
+mod extract;
 mod fold;
+mod follow;
 mod guard;
 mod id;
 pub mod jws;
 mod keys;
+#[cfg(feature = "tower")]
+mod layer;
 mod mint;
 mod origin;
 pub mod path;
@@ -59,9 +66,12 @@ pub use credential::{Credential, CredentialError, DPOP};
 pub use denial::{Denial, DenialKind, OutsideProfile};
 pub use document::{DocumentError, FeedPage, PROFILE, Published, PublishedKey, PublishedScope};
 pub use fold::{Request, WEBSOCKET};
+pub use follow::{Fetch, FollowError, Follower, Limits};
 pub use guard::{Admitted, Asked, Guard, Rejected, Rejection};
 pub use id::{AuthorityId, DeviceId, GrantId, InvalidId, Role, RootKeyId, ServiceName, SessionId};
 pub use keys::{AttestationKey, KeyRing, KeyState, PublicKey};
+#[cfg(feature = "tower")]
+pub use layer::{Authorize, AuthorizeLayer, Decided};
 pub use mint::{RootKey, RootToken};
 pub use origin::Origin;
 pub use profile::{ChainProfile, Grant, MAX_GRANTS, MAX_HOLDER_BLOCKS, Profile, Session, Subject};

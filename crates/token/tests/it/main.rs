@@ -11,11 +11,15 @@ mod encoding;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod follow;
+#[cfg(test)]
 mod forge;
 #[cfg(test)]
 mod grammar;
 #[cfg(test)]
 mod interop;
+#[cfg(test)]
+mod layer;
 #[cfg(test)]
 mod live;
 #[cfg(test)]
