@@ -18,6 +18,7 @@ mod keys;
 mod narrow;
 mod output;
 mod pair;
+mod pinned;
 mod policy;
 mod profile;
 mod root;

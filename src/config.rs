@@ -53,6 +53,12 @@ pub struct ServeConfig {
     /// Database, if not the SQLite file in the data directory: postgres://… or sqlite:PATH
     #[arg(long, env = "HARDTACK_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// Certificate chain of the listeners (PEM); read again when it changes
+    #[arg(long, env = "HARDTACK_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate (PEM)
+    #[arg(long, env = "HARDTACK_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Address or network of proxies whose forwarding headers are believed, and which
     /// may ask at the forward-auth doors
     #[arg(

@@ -80,6 +80,10 @@ pub struct ServerFile {
     /// The URL for OpenClaw's clients, where they are let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openclaw_url: Option<String>,
+    /// The certificate of the listeners, where they are encrypted: this machine's
+    /// command line trusts it for this server, whatever name it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
     /// The server's process.
     pub pid: u32,
     /// Which install it serves.

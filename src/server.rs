@@ -2,11 +2,13 @@
 //! and run until it is told to stop.
 
 mod announce;
+mod certificate;
 mod door;
 mod history;
 mod policy;
 mod systemd;
 mod tasks;
+mod watched;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -35,7 +37,10 @@ use crate::gateway::{
     Gateway, GatewayError, GatewaySettings, InvalidSecret, ProxySecret, Timeouts, Upstream,
 };
 use crate::store::{DatabaseUrl, Store, StoreError};
+use crate::web::listener::{Came, Listener};
+use crate::web::tls::{Certificate, TlsError};
 pub use announce::{Announced, Serving, announce};
+use certificate::Followed;
 use door::Door;
 use history::History;
 use policy::PolicyFiles;
@@ -79,6 +84,9 @@ pub enum ServeError {
     /// The policy does not load.
     #[error("policy: {0}")]
     Policy(#[from] PolicyError),
+    /// The certificate cannot be used.
+    #[error("certificate: {0}")]
+    Certificate(#[from] TlsError),
     /// The upstream, or a listen address, makes no URL.
     #[error("{0}")]
     Url(#[from] hardtack_token::InvalidId),
@@ -140,7 +148,8 @@ pub async fn serve(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy = Entropy::system();
     let passed = systemd::listeners()?;
-    let hang_up = signal(SignalKind::hangup()).map_err(ServeError::Serve)?;
+    let hang_up = || signal(SignalKind::hangup()).map_err(ServeError::Serve);
+    let (hang_up, hang_up_too) = (hang_up()?, hang_up()?);
     // Everything that can be wrong with the settings is found before a root
     // token is made: a start that fails must not have shown one.
     let files = PolicyFiles::new(config.policies.clone(), config.openclaw.is_on());
@@ -148,16 +157,12 @@ pub async fn serve(
     let upstream = config.upstream.as_deref().map(str::parse::<Upstream>);
     let upstream = upstream.transpose()?;
     let proxy_secret = proxy_secret(config.forward_auth_secret_file.as_deref())?;
+    let followed = Followed::read(&config)?;
     let url = config.database(data_dir.path())?;
     let (store, secrets) = open_host(&data_dir, &url, &config.secret, &entropy).await?;
-    let (api_listener, gateway_listener) = match passed {
-        Some(both) => both,
-        None => (
-            listen(config.listen).await?,
-            listen(config.gateway_listen).await?,
-        ),
-    };
-    let door = Door::prepare(&config.openclaw, &config.trusted_proxies).await?;
+    let certificate = followed.as_ref().map(|c| &c.certificate);
+    let (api_listener, gateway_listener) = listeners(passed, &config, certificate).await?;
+    let door = Door::prepare(&config.openclaw, &config.trusted_proxies, certificate).await?;
     let settings = settings(&config, &api_listener, &gateway_listener)?;
 
     let running = data_dir.lock_running()?;
@@ -226,11 +231,15 @@ pub async fn serve(
         url: local_url(&api_listener)?.to_string(),
         gateway_url: settings.gateway_url.to_string(),
         openclaw_url: openclaw_url.clone(),
+        certificate: followed.as_ref().map(|f| f.files.chain.clone()),
         pid: std::process::id(),
         instance_id: authority.instance_id().to_string(),
     })?;
     announce::ready(&settings, openclaw_url.as_deref())?;
     tokio::spawn(systemd::report(Arc::clone(&authority), stop.clone()));
+    if let Some(followed) = followed {
+        tokio::spawn(followed.follow(hang_up_too, stop.clone()));
+    }
 
     let door = serve_door(door, authority, stop.clone());
     let ended = answer((api_listener, api), (gateway_listener, gateway), door, stop);
@@ -244,15 +253,15 @@ pub async fn serve(
 
 /// Answers on all listeners until `stop` says so and what is open has ended.
 async fn answer(
-    (api_listener, api): (TcpListener, Router),
-    (gateway_listener, gateway): (TcpListener, Arc<Gateway>),
+    (api_listener, api): (Listener, Router),
+    (gateway_listener, gateway): (Listener, Arc<Gateway>),
     door: impl Future<Output = ()>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), ServeError> {
     let mut api_stop = stop.clone();
     let api_server = axum::serve(
         api_listener,
-        api.into_make_service_with_connect_info::<SocketAddr>(),
+        api.into_make_service_with_connect_info::<Came>(),
     )
     .with_graceful_shutdown(async move { stopped(&mut api_stop).await });
     let mut gateway_stop = stop.clone();
@@ -322,16 +331,37 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| ServeError::Listen { address, error })
+/// The listeners of API and gateway: those that systemd opened, or our own.
+async fn listeners(
+    passed: Option<(TcpListener, TcpListener)>,
+    config: &ServeConfig,
+    certificate: Option<&Certificate>,
+) -> Result<(Listener, Listener), ServeError> {
+    Ok(match passed {
+        Some((api, gateway)) => (
+            Listener::new(api, certificate.cloned()),
+            Listener::new(gateway, certificate.cloned()),
+        ),
+        None => (
+            listen(config.listen, certificate).await?,
+            listen(config.gateway_listen, certificate).await?,
+        ),
+    })
+}
+
+async fn listen(
+    address: SocketAddr,
+    certificate: Option<&Certificate>,
+) -> Result<Listener, ServeError> {
+    let tcp = TcpListener::bind(address).await;
+    let tcp = tcp.map_err(|error| ServeError::Listen { address, error })?;
+    Ok(Listener::new(tcp, certificate.cloned()))
 }
 
 fn settings(
     config: &ServeConfig,
-    api: &TcpListener,
-    gateway: &TcpListener,
+    api: &Listener,
+    gateway: &Listener,
 ) -> Result<Settings, ServeError> {
     let default = local_url(api)?;
     let mut public_urls = config.public_urls.clone();
@@ -354,10 +384,11 @@ fn settings(
 }
 
 /// The URL of a listener as it is reached on this machine.
-fn local_url(listener: &TcpListener) -> Result<Origin, ServeError> {
-    let mut address = listener.local_addr().map_err(ServeError::Serve)?;
+fn local_url(listener: &Listener) -> Result<Origin, ServeError> {
+    let mut address = listener.address().map_err(ServeError::Serve)?;
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    Ok(format!("http://{address}").parse()?)
+    let scheme = if listener.is_tls() { "https" } else { "http" };
+    Ok(format!("{scheme}://{address}").parse()?)
 }

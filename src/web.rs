@@ -1,7 +1,10 @@
-//! What the API and the gateway share of HTTP: who the client is, metadata, the
-//! form of refusals, and what is counted.
+//! What the doors share of HTTP: connections and their certificate, metadata, who
+//! the client is, the form of refusals, and what is counted.
 
+pub mod listener;
 pub(crate) mod metadata;
 pub mod metrics;
 pub(crate) mod peer;
 pub(crate) mod problem;
+pub mod tls;
+pub mod transport;

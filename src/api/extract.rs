@@ -1,7 +1,6 @@
 //! What handlers are given: the caller's credential, the body, the page.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::rejection::{FormRejection, JsonRejection, QueryRejection};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request};
@@ -20,6 +19,7 @@ use crate::authority::caller::{Call, Credential, From};
 use crate::authority::error::Error;
 use crate::authority::proof::Target;
 use crate::store::Page;
+use crate::web::listener::Came;
 use crate::web::peer::Peer;
 
 const DPOP: HeaderName = HeaderName::from_static("dpop");
@@ -94,8 +94,9 @@ impl FromRequestParts<Api> for Incoming {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |info| info.0.ip());
+        let peer = parts.extensions.get::<ConnectInfo<Came>>();
+        let nowhere = Came::plain([0, 0, 0, 0].into());
+        let peer = peer.map_or(nowhere, |info| info.0);
         let proxies = &api.trusted_proxies;
         let peer = Peer::new(peer, proxies);
         let address = peer.client(&parts.headers, proxies);

@@ -44,7 +44,7 @@ pub(super) struct Exchange {
 impl Session {
     /// Finds the server, asks which install it is, and finds the credential for it.
     pub(super) async fn open(context: &Context) -> Result<Self, Failure> {
-        let client = Client::new(context.url()?, context.request_timeout())?;
+        let client = context.client(context.request_timeout())?;
         let instance_id = instance_id(&client).await?;
         Ok(Self {
             credential: Credential::find(context, &instance_id)?,

@@ -19,6 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Map, Value};
 
 use super::failure::{Exit, Failure};
+use super::pinned;
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -58,15 +59,22 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    pub(super) fn new(server: Origin, timeout: Duration) -> Result<Self, Failure> {
+    /// `pinned` is the file of the server's certificate, where it is known.
+    pub(super) fn new(
+        server: Origin,
+        pinned: Option<&Path>,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
         let executor = TokioExecutor::new();
         let http = if server.as_str().starts_with("https:") {
-            let connector = HttpsConnectorBuilder::new()
-                .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-                .map_err(|e| Failure::unexpected(format!("no CA certificates: {e}")))?
-                .https_only()
-                .enable_http1()
-                .build();
+            let builder = HttpsConnectorBuilder::new();
+            let builder = match pinned {
+                Some(file) => builder.with_tls_config(pinned::config(file)?),
+                None => builder
+                    .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
+                    .map_err(|e| Failure::unexpected(format!("no CA certificates: {e}")))?,
+            };
+            let connector = builder.https_only().enable_http1().build();
             Transport::Tls(Box::new(Http::builder(executor).build(connector)))
         } else {
             Transport::Plain(Http::builder(executor).build(HttpConnector::new()))

@@ -7,6 +7,7 @@ use hardtack_token::Origin;
 use zeroize::Zeroizing;
 
 use super::Global;
+use super::client::Client;
 use super::failure::Failure;
 use super::profile::Profile;
 use crate::config::default_data_dir;
@@ -81,6 +82,15 @@ impl Context {
                 source: "HARDTACK_TOKEN".to_owned(),
             }),
         )
+    }
+
+    /// A connection to the server, for requests that take so long at most.
+    pub(super) fn client(&self, timeout: Duration) -> Result<Client, Failure> {
+        let url = self.url()?;
+        let here = self.data_dir.server();
+        let here = here.filter(|server| server.url == url.as_str());
+        let pinned = here.and_then(|server| server.certificate);
+        Client::new(url, pinned.as_deref(), timeout)
     }
 
     /// Where the server is. Found apart from the credential: a URL that is set

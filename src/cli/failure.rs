@@ -250,6 +250,7 @@ impl From<ServeError> for Failure {
             ServeError::Policy(_)
             | ServeError::PolicyFile { .. }
             | ServeError::ProxySecret { .. }
+            | ServeError::Certificate(_)
             | ServeError::Url(_) => Self::usage(error.to_string()).with_excerpt(&error),
             ServeError::OlderDatabase { .. } => {
                 Self::new(Exit::WrongState, "older_database", error.to_string())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::client::{Body, Client, Identity};
+use super::client::{Body, Identity};
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::output;
@@ -15,7 +15,7 @@ use super::output;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
-    let client = Client::new(context.url()?, context.wait_timeout(TIMEOUT))?;
+    let client = context.client(context.wait_timeout(TIMEOUT))?;
     let nobody = Identity::default();
     let asked = client.send(&Method::GET, "/readyz", &Body::None, &nobody);
     // Engines know two answers: 0 and 1.

@@ -7,7 +7,7 @@ use hardtack_token::{Clock, KeyRing, Published, SystemClock};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{Body, Client, Identity};
+use super::client::{Body, Identity};
 use super::context::Context;
 use super::devices::agree;
 use super::failure::{Exit, Failure};
@@ -50,7 +50,7 @@ pub(super) async fn run(command: &Keys, context: &Context) -> Result<(), Failure
 /// What an install publishes for verifiers.
 async fn published(context: &Context) -> Result<Value, Failure> {
     const PATH: &str = "/.well-known/hardtack";
-    let client = Client::new(context.url()?, context.request_timeout())?;
+    let client = context.client(context.request_timeout())?;
     let none = Identity::default();
     let answer = client.send(&Method::GET, PATH, &Body::None, &none);
     answer.await?.success()

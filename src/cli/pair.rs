@@ -48,7 +48,7 @@ struct Pairing<'a> {
 }
 
 pub(super) async fn run(command: &Pair, context: &Context) -> Result<(), Failure> {
-    let client = Client::new(context.url()?, context.request_timeout())?;
+    let client = context.client(context.request_timeout())?;
     let instance_id = instance_id(&client).await?;
     let named = context.named_profile();
     let name = named.map_or_else(|| DEFAULT_PROFILE.to_owned(), |(name, _)| name);

@@ -64,7 +64,8 @@ impl Outgoing<'_> {
         // address forgotten by nominating the header.
         let forwarded_for = forwarded_for(headers, self.peer);
         let kept = |headers: &HeaderMap, name| headers.get(name).filter(|_| trusted).cloned();
-        let proto = kept(headers, &X_FORWARDED_PROTO).unwrap_or(HeaderValue::from_static("http"));
+        let proto = kept(headers, &X_FORWARDED_PROTO)
+            .unwrap_or(HeaderValue::from_static(self.peer.scheme()));
         let host = kept(headers, &X_FORWARDED_HOST).or_else(|| headers.get(HOST).cloned());
 
         remove_hop_by_hop(headers);
@@ -158,6 +159,7 @@ fn remove_if(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::listener::Came;
 
     fn rewritten(peer: &str, sent: &[(&'static str, &'static str)]) -> Vec<String> {
         let mut headers = HeaderMap::new();
@@ -168,7 +170,10 @@ mod tests {
         let outgoing = Outgoing {
             identity: Identity::nobody(),
             id: &RequestId::fixed("id-1"),
-            peer: Peer::new(peer.parse().unwrap(), &["10.0.0.0/8".parse().unwrap()]),
+            peer: Peer::new(
+                Came::plain(peer.parse().unwrap()),
+                &["10.0.0.0/8".parse().unwrap()],
+            ),
             host: &HeaderValue::from_static("up:8080"),
             has_body: false,
             is_websocket: false,

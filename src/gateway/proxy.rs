@@ -18,7 +18,7 @@ use crate::gateway::Timeouts;
 use crate::gateway::body::{AnswerBody, Upload};
 use crate::gateway::headers;
 use crate::gateway::refusal::Refusal;
-use crate::gateway::serve::{KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES, KEEPALIVE_TIME};
+use crate::gateway::serve::KEEP_ALIVE;
 use crate::gateway::streams::Stream;
 use crate::gateway::tunnel::{self, Open};
 use crate::gateway::upgrade;
@@ -49,9 +49,9 @@ impl Proxy {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeouts.connect));
-        connector.set_keepalive(Some(KEEPALIVE_TIME));
-        connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
-        connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+        connector.set_keepalive(Some(KEEP_ALIVE.time));
+        connector.set_keepalive_interval(Some(KEEP_ALIVE.interval));
+        connector.set_keepalive_retries(Some(KEEP_ALIVE.retries));
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())

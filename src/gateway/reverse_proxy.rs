@@ -25,6 +25,7 @@ use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::streams::{Opening, Stream};
 use crate::gateway::tunnel::Open;
 use crate::gateway::{Gateway, problem};
+use crate::web::listener::Came;
 use crate::web::metrics::Stopwatch;
 use crate::web::peer::Peer;
 
@@ -70,13 +71,13 @@ impl Gateway {
     pub(crate) async fn handle(
         &self,
         request: Request<Incoming>,
-        peer: IpAddr,
+        came: Came,
         connection: Connection,
     ) -> Response<AnswerBody> {
         let Connection { open, cut } = connection;
         let started = Stopwatch::start();
         let (parts, body) = request.into_parts();
-        let peer = Peer::new(peer, &self.trusted_proxies);
+        let peer = Peer::new(came, &self.trusted_proxies);
         let millis = self.decider.clock().now_millis();
         // A proxy that asks passes the client's headers on, its request id too.
         let named = peer.trusted && Door::of(&parts).is_none();

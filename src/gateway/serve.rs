@@ -1,8 +1,6 @@
 //! The listener: connections in, each served until it or the gateway closes.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,35 +10,30 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
 use crate::gateway::proxy::BUFFER;
 use crate::gateway::reverse_proxy::Connection;
+use crate::web::listener::{Came, KeepAlive, Listener};
+use crate::web::transport::Transport;
 
 /// The longest head of a request. A token takes up to 6 KiB of it.
 const MAX_HEAD: usize = 32 * 1024;
 
-/// When an idle connection is asked whether the other end is still there, how
-/// often then, and how many times for nothing until it is not.
-pub(crate) const KEEPALIVE_TIME: Duration = Duration::from_mins(1);
-pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-pub(crate) const KEEPALIVE_RETRIES: u32 = 6;
-
-/// How long nothing is accepted after the system refused to give a socket.
-const BREATH: Duration = Duration::from_millis(100);
+/// A client that is gone without a word is noticed in two minutes: an idle
+/// WebSocket would else stay open for ever.
+pub(crate) const KEEP_ALIVE: KeepAlive = KeepAlive {
+    time: Duration::from_mins(1),
+    interval: Duration::from_secs(10),
+    retries: 6,
+    unacknowledged: None,
+};
 
 /// Serves `gateway` on `listener` until `shutdown` is ready. Then nothing is
 /// accepted any more, WebSockets are closed, and requests that were begun have
 /// the drain time to end.
-pub async fn serve(
-    listener: TcpListener,
-    gateway: Arc<Gateway>,
-    shutdown: impl Future<Output = ()>,
-) {
+pub async fn serve(listener: Listener, gateway: Arc<Gateway>, shutdown: impl Future<Output = ()>) {
     let streams = Arc::clone(&gateway.streams);
     tokio::select! {
         () = accept(listener, gateway, shutdown) => {}
@@ -49,44 +42,17 @@ pub async fn serve(
     }
 }
 
-async fn accept(listener: TcpListener, gateway: Arc<Gateway>, shutdown: impl Future<Output = ()>) {
+async fn accept(listener: Listener, gateway: Arc<Gateway>, shutdown: impl Future<Output = ()>) {
     let http = protocol(&gateway);
     let stops = watch::Sender::new(false);
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            // Ended ones are taken out, so that the set does not grow.
-            Some(ended) = connections.join_next() => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "a connection ended by a fault of the gateway");
-                }
-                continue;
-            }
-            accepted = listener.accept() => accepted,
+    let serve = |transport, came| {
+        let this = Connection {
+            open: stops.subscribe(),
+            cut: Arc::new(Notify::new()),
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                let gateway = Arc::clone(&gateway);
-                let this = Connection {
-                    open: stops.subscribe(),
-                    cut: Arc::new(Notify::new()),
-                };
-                connections.spawn(connection(http.clone(), stream, peer.ip(), gateway, this));
-            }
-            Err(error) if concerns_one_connection(&error) => {}
-            Err(error) => {
-                // Out of files, most likely. It passes when others close.
-                tracing::error!(%error, "cannot accept connections");
-                tokio::select! {
-                    () = &mut shutdown => break,
-                    () = tokio::time::sleep(BREATH) => {}
-                }
-            }
-        }
-    }
-    drop(listener);
+        connection(http.clone(), transport, came, Arc::clone(&gateway), this)
+    };
+    let mut connections = listener.accept(shutdown, KEEP_ALIVE, serve).await;
     stops.send_replace(true);
     let all = async {
         while connections.join_next().await.is_some() {}
@@ -115,21 +81,17 @@ fn protocol(gateway: &Gateway) -> http1::Builder {
 
 async fn connection(
     http: http1::Builder,
-    stream: TcpStream,
-    peer: IpAddr,
+    transport: Transport,
+    came: Came,
     gateway: Arc<Gateway>,
     this: Connection,
 ) {
-    // Without it a small answer waits for the acknowledgement of what was
-    // before. It fails only on a socket that is closed already.
-    stream.set_nodelay(true).ok();
-    keep_alive(&stream);
     let Connection { mut open, cut } = this.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, this) = (Arc::clone(&gateway), this.clone());
-        async move { Ok::<_, Infallible>(gateway.handle(request, peer, this).await) }
+        async move { Ok::<_, Infallible>(gateway.handle(request, came, this).await) }
     });
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let connection = http.serve_connection(TokioIo::new(transport), service);
     let mut connection = pin!(connection.with_upgrades());
     let served = async {
         tokio::select! {
@@ -143,25 +105,6 @@ async fn connection(
         () = cut.notified() => return,
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, %peer, "connection ended");
+        tracing::debug!(%error, peer = %came.from, "connection ended");
     }
-}
-
-/// A client that is gone without a word is noticed in two minutes: an idle
-/// WebSocket would else stay open for ever.
-fn keep_alive(stream: &TcpStream) {
-    let settings = TcpKeepalive::new()
-        .with_time(KEEPALIVE_TIME)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_RETRIES);
-    SockRef::from(stream).set_tcp_keepalive(&settings).ok();
-}
-
-/// Whether a failed `accept` concerns only the connection that it was for.
-fn concerns_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    )
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -23,6 +22,7 @@ use crate::openclaw::methods;
 use crate::openclaw::session::Session;
 use crate::openclaw::sessions::OpenSession;
 use crate::openclaw::socket::{self, Socket};
+use crate::web::transport::Transport;
 
 /// How many messages go out before the socket is flushed, if more are there.
 const BURST: usize = 16;
@@ -52,7 +52,7 @@ impl OpenClaw {
         open: OpenSession,
         mut waiting: mpsc::Receiver<String>,
         client: Socket,
-        upstream: WebSocketStream<TcpStream>,
+        upstream: WebSocketStream<Transport>,
         hello: String,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -114,8 +114,8 @@ impl OpenClaw {
         self: &Arc<Self>,
         session: &Arc<Session>,
         calls: &mut JoinSet<()>,
-        from: &mut Reader<TcpStream>,
-        to: &mut Writer<TcpStream>,
+        from: &mut Reader<Transport>,
+        to: &mut Writer<Transport>,
     ) -> Over {
         let mut out = Out::new(to, self.settings.timeouts.slow_reader);
         loop {
@@ -191,8 +191,8 @@ impl OpenClaw {
 
 /// What the client is sent: the upstream's messages, and answers of our own.
 async fn down(
-    from: &mut Reader<TcpStream>,
-    to: &mut Writer<TcpStream>,
+    from: &mut Reader<Transport>,
+    to: &mut Writer<Transport>,
     waiting: &mut mpsc::Receiver<String>,
     hello: String,
     slow_reader: Duration,
@@ -229,7 +229,7 @@ async fn down(
 async fn last_words(
     calls: &mut JoinSet<()>,
     waiting: &mut mpsc::Receiver<String>,
-    to: &mut Writer<TcpStream>,
+    to: &mut Writer<Transport>,
 ) {
     let mut busy = true;
     while busy {
@@ -253,7 +253,7 @@ async fn last_words(
 
 /// One side to write to. It is flushed when no more is at hand to be written.
 struct Out<'a> {
-    to: &'a mut Writer<TcpStream>,
+    to: &'a mut Writer<Transport>,
     /// How long the other end may take no byte of a message.
     patience: Duration,
     burst: usize,
@@ -268,7 +268,7 @@ enum Failed {
 }
 
 impl<'a> Out<'a> {
-    const fn new(to: &'a mut Writer<TcpStream>, patience: Duration) -> Self {
+    const fn new(to: &'a mut Writer<Transport>, patience: Duration) -> Self {
         Self {
             to,
             patience,
@@ -283,7 +283,7 @@ impl<'a> Out<'a> {
     /// The next message of the other side. May be dropped before it is there.
     async fn next(
         &mut self,
-        from: &mut Reader<TcpStream>,
+        from: &mut Reader<Transport>,
     ) -> Result<Option<Result<Message, WsError>>, Failed> {
         if self.burst < BURST
             && let Some(message) = from.next().now_or_never()

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
@@ -19,6 +18,7 @@ use crate::openclaw::limits::Stranger;
 use crate::openclaw::socket::{self, Socket, StrangeSocket};
 use crate::openclaw::upgrade::Visitor;
 use crate::openclaw::upstream::Greeted;
+use crate::web::transport::Transport;
 
 /// What is at the end of a handshake that went well.
 struct Entrance {
@@ -38,7 +38,7 @@ impl OpenClaw {
     /// Serves a client to the end of its connection.
     pub(super) async fn client(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: Transport,
         visitor: Visitor,
         stranger: Stranger,
         deadline: Instant,
@@ -70,7 +70,7 @@ impl OpenClaw {
     /// Lets a client in, or says why not.
     async fn enter(
         &self,
-        stream: TcpStream,
+        stream: Transport,
         visitor: &Visitor,
         deadline: Instant,
     ) -> Option<(Socket, Entrance)> {

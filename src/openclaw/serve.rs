@@ -1,8 +1,6 @@
 //! The listener: connections in, each served by one task until it closes.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,28 +10,26 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::openclaw::OpenClaw;
 use crate::openclaw::limits::Stranger;
 use crate::openclaw::upgrade::{self, Visitor};
+use crate::web::listener::{Came, KeepAlive, Listener};
 use crate::web::peer::Peer;
+use crate::web::transport::Transport;
 
 /// The longest head of the upgrade request.
 const MAX_HEAD: usize = 16 * 1024;
-/// When an idle connection is asked whether the other end is still there, how
-/// often then, and how many times for nothing until it is not.
-const KEEPALIVE_TIME: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_RETRIES: u32 = 3;
-/// How long what was sent may stay unacknowledged.
-const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
-/// How long nothing is accepted after the system refused to give a socket.
-const BREATH: Duration = Duration::from_millis(100);
+/// A client that is gone without a word is noticed within a minute or so: an
+/// idle connection would else stay open for ever.
+const KEEP_ALIVE: KeepAlive = KeepAlive {
+    time: Duration::from_secs(30),
+    interval: Duration::from_secs(10),
+    retries: 3,
+    unacknowledged: Some(Duration::from_mins(1)),
+};
 
 /// What is left of a connection when its one HTTP request is answered.
 struct Upgrade {
@@ -44,7 +40,7 @@ struct Upgrade {
 
 /// Serves `door` on `listener` until `shutdown` is ready. Then all clients are
 /// told to come again, and nothing is accepted any more.
-pub async fn serve(listener: TcpListener, door: Arc<OpenClaw>, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: Listener, door: Arc<OpenClaw>, shutdown: impl Future<Output = ()>) {
     let sessions = Arc::clone(&door.sessions);
     let events = Arc::clone(&door);
     let waiting = door.known_pairings().await;
@@ -57,38 +53,10 @@ pub async fn serve(listener: TcpListener, door: Arc<OpenClaw>, shutdown: impl Fu
     }
 }
 
-async fn accept(listener: TcpListener, door: Arc<OpenClaw>, shutdown: impl Future<Output = ()>) {
+async fn accept(listener: Listener, door: Arc<OpenClaw>, shutdown: impl Future<Output = ()>) {
     let stops = watch::Sender::new(false);
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            // Ended ones are taken out, so that the set does not grow.
-            Some(ended) = connections.join_next() => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "an OpenClaw connection ended by a fault");
-                }
-                continue;
-            }
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (door, stop) = (Arc::clone(&door), stops.subscribe());
-                connections.spawn(connection(door, stream, peer.ip(), stop));
-            }
-            Err(error) => {
-                // Out of files, most likely. It passes when others close.
-                tracing::warn!(%error, "cannot accept an OpenClaw connection");
-                tokio::select! {
-                    () = &mut shutdown => break,
-                    () = tokio::time::sleep(BREATH) => {}
-                }
-            }
-        }
-    }
-    drop(listener);
+    let serve = |transport, came| connection(Arc::clone(&door), transport, came, stops.subscribe());
+    let mut connections = listener.accept(shutdown, KEEP_ALIVE, serve).await;
     stops.send_replace(true);
     // Each says goodbye within a bound of its own.
     while connections.join_next().await.is_some() {}
@@ -98,12 +66,11 @@ async fn accept(listener: TcpListener, door: Arc<OpenClaw>, shutdown: impl Futur
 /// for as long as the next one lasts.
 async fn connection(
     door: Arc<OpenClaw>,
-    stream: TcpStream,
-    address: IpAddr,
+    stream: Transport,
+    came: Came,
     mut stop: watch::Receiver<bool>,
 ) {
-    prepare(&stream);
-    let peer = Peer::new(address, &door.settings.trusted_proxies);
+    let peer = Peer::new(came, &door.settings.trusted_proxies);
     let deadline = Instant::now() + door.settings.timeouts.handshake;
     let stranger = if peer.trusted {
         None
@@ -111,7 +78,7 @@ async fn connection(
         Some(stranger)
     } else {
         // Not read: whoever has so many open gets no time of ours.
-        stream.try_write(upgrade::TOO_MANY).ok();
+        stream.dismiss(upgrade::TOO_MANY);
         return;
     };
     let upgraded = tokio::select! {
@@ -128,10 +95,10 @@ impl OpenClaw {
     /// on which WebSocket frames follow.
     async fn first_request(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: Transport,
         peer: Peer,
         stranger: Option<Stranger>,
-    ) -> Option<(TcpStream, Visitor, Stranger)> {
+    ) -> Option<(Transport, Visitor, Stranger)> {
         let upgrade = Arc::<Mutex<Option<Upgrade>>>::default();
         let kept = Arc::clone(&upgrade);
         let stranger = Mutex::new(stranger);
@@ -151,7 +118,7 @@ impl OpenClaw {
             .unwrap_or_else(PoisonError::into_inner)
             .take()?;
         let upgraded = upgrade.pending.await.ok()?;
-        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        let parts = upgraded.downcast::<TokioIo<Transport>>().ok()?;
         // A client may not speak before it has seen the answer (RFC 6455
         // section 4.1), and the protocol has the server speak first.
         if !parts.read_buf.is_empty() {
@@ -188,19 +155,4 @@ impl OpenClaw {
         *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade);
         answer
     }
-}
-
-/// A client that is gone without a word is noticed within a minute or so: an
-/// idle connection would else stay open for ever.
-fn prepare(stream: &TcpStream) {
-    let settings = TcpKeepalive::new()
-        .with_time(KEEPALIVE_TIME)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_RETRIES);
-    let socket = SockRef::from(stream);
-    // They fail only on a socket that is closed already.
-    socket.set_tcp_keepalive(&settings).ok();
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED)).ok();
-    stream.set_nodelay(true).ok();
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -19,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::openclaw::errors::Close;
 use crate::openclaw::limits::{MAX_MESSAGE, MAX_STRANGE_MESSAGE};
+use crate::web::transport::Transport;
 
 /// What is read at once, which is what an idle socket holds.
 const READ_BUFFER: usize = 4 * 1024;
@@ -27,7 +27,7 @@ const READ_BUFFER: usize = 4 * 1024;
 const MAX_FROM_UPSTREAM: usize = 64 * 1024 * 1024;
 
 /// The socket of a client that is let in.
-pub(super) type Socket = WebSocketStream<TcpStream>;
+pub(super) type Socket = WebSocketStream<Transport>;
 
 /// The socket of a client that is not let in yet.
 pub(super) type StrangeSocket = WebSocketStream<Recorded>;
@@ -35,12 +35,12 @@ pub(super) type StrangeSocket = WebSocketStream<Recorded>;
 /// A stream that keeps what was read from it.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    stream: TcpStream,
+    stream: Transport,
     read: Vec<u8>,
 }
 
 /// The socket of a stranger.
-pub(super) async fn strange(stream: TcpStream) -> StrangeSocket {
+pub(super) async fn strange(stream: Transport) -> StrangeSocket {
     let recorded = Recorded {
         stream,
         read: Vec::new(),

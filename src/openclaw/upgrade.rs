@@ -21,6 +21,8 @@ pub(super) struct Visitor {
     pub(super) address: IpAddr,
     /// The page that opened the socket, if a browser says so.
     pub(super) origin: Option<String>,
+    /// How it came to here: `http` or `https`.
+    pub(super) scheme: &'static str,
 }
 
 /// The answer to an upgrade, or to what is none.
@@ -47,6 +49,7 @@ impl OpenClaw {
         Visitor {
             address: peer.client(request.headers(), &self.settings.trusted_proxies),
             origin: origin.map(str::to_owned),
+            scheme: peer.scheme(),
         }
     }
 }

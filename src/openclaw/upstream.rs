@@ -23,6 +23,7 @@ use crate::openclaw::errors::{Close, ErrorShape, Refusal};
 use crate::openclaw::session::leaves;
 use crate::openclaw::socket;
 use crate::openclaw::upgrade::Visitor;
+use crate::web::transport::Transport;
 
 /// The name under which this door is known to the upstream.
 const USER: &str = "hardtack";
@@ -45,7 +46,7 @@ pub struct Upstream {
 /// An upstream that let a client in.
 #[derive(Debug)]
 pub(super) struct Greeted {
-    pub(super) socket: WebSocketStream<TcpStream>,
+    pub(super) socket: WebSocketStream<Transport>,
     /// The payload of its `hello-ok`.
     pub(super) hello: Value,
 }
@@ -99,7 +100,7 @@ impl Upstream {
             .map_err(|e| gone(&e))?;
         request.headers_mut().extend(headers);
         let config = Some(socket::of_upstream());
-        let opened = client_async_with_config(request, stream, config).await;
+        let opened = client_async_with_config(request, Transport::Plain(stream), config).await;
         let (mut socket, _) = opened.map_err(|error| match error {
             WsError::Http(response) => Unusable::Gone(refused_upgrade(&response)),
             other => gone(&other),
@@ -132,7 +133,7 @@ impl Upstream {
 
 /// Reads frames until one is expected. Events may come before an answer.
 async fn expect(
-    socket: &mut WebSocketStream<TcpStream>,
+    socket: &mut WebSocketStream<Transport>,
     is_it: impl Fn(&Value) -> bool,
 ) -> Result<Value, Unusable> {
     while let Some(message) = socket.next().await {
@@ -213,7 +214,7 @@ fn headers(admitted: &Admitted, visitor: &Visitor) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in [
         ("x-forwarded-for", address.to_string()),
-        ("x-forwarded-proto", "http".to_owned()),
+        ("x-forwarded-proto", visitor.scheme.to_owned()),
         ("x-forwarded-user", USER.to_owned()),
         ("x-openclaw-scopes", scopes),
         ("x-hardtack-device", device),

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::authority::Authority;
 use crate::config::OpenClawConfig;
 use crate::openclaw::{self, OpenClaw, Settings, Timeouts, Upstream};
 use crate::server::{ServeError, listen, local_url, stopped};
+use crate::web::listener::Listener;
+use crate::web::tls::Certificate;
 
 /// A door that is not open yet.
 #[derive(Debug)]
 pub(super) struct Door {
-    listener: TcpListener,
+    listener: Listener,
     settings: Settings,
 }
 
@@ -23,13 +24,14 @@ impl Door {
     pub(super) async fn prepare(
         config: &OpenClawConfig,
         trusted_proxies: &[IpNet],
+        certificate: Option<&Certificate>,
     ) -> Result<Option<Self>, ServeError> {
         let Some(upstream) = &config.openclaw_upstream else {
             return Ok(None);
         };
         let upstream: Upstream = upstream.parse()?;
         Ok(Some(Self {
-            listener: listen(config.openclaw_listen).await?,
+            listener: listen(config.openclaw_listen, certificate).await?,
             settings: Settings {
                 upstream,
                 trusted_proxies: trusted_proxies.to_vec(),
@@ -42,8 +44,8 @@ impl Door {
     /// Where clients on this machine reach it.
     pub(super) fn url(&self) -> Result<String, ServeError> {
         let url = local_url(&self.listener)?;
-        let authority = url.as_str().trim_start_matches("http://");
-        Ok(format!("ws://{authority}"))
+        // `http` becomes `ws`, `https` becomes `wss`.
+        Ok(url.as_str().replacen("http", "ws", 1))
     }
 
     /// Lets clients in until `stop` says so.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use crate::web::listener::Came;
+
 /// The header by which proxies say how the client reached them.
 pub(crate) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -17,14 +19,17 @@ pub(crate) struct Peer {
     pub(crate) address: IpAddr,
     /// Whether it is a proxy of ours, whose forwarding headers are believed.
     pub(crate) trusted: bool,
+    /// Whether the connection is encrypted up to here.
+    pub(crate) over_tls: bool,
 }
 
 impl Peer {
-    pub(crate) fn new(address: IpAddr, proxies: &[IpNet]) -> Self {
+    pub(crate) fn new(came: Came, proxies: &[IpNet]) -> Self {
         // `::ffff:10.0.0.1` is `10.0.0.1` on a socket that serves both families.
-        let address = address.to_canonical();
+        let address = came.from.to_canonical();
         Self {
             address,
+            over_tls: came.over_tls,
             trusted: is_proxy(address, proxies),
         }
     }
@@ -49,11 +54,17 @@ impl Peer {
         client
     }
 
+    /// The scheme by which the client came to here, if no proxy says another.
+    pub(crate) const fn scheme(self) -> &'static str {
+        if self.over_tls { "https" } else { "http" }
+    }
+
     /// Whether the request came over plain HTTP from another host: what it
     /// carried could have been read on the way.
     pub(crate) fn is_exposed(self, headers: &HeaderMap, proxies: &[IpNet]) -> bool {
         let proto = headers.get(&X_FORWARDED_PROTO).map(HeaderValue::as_bytes);
-        let over_tls = self.trusted && proto == Some(b"https");
+        let proto = proto.filter(|_| self.trusted);
+        let over_tls = proto.map_or(self.over_tls, |proto| proto == b"https");
         !over_tls && !self.client(headers, proxies).is_loopback()
     }
 }
@@ -72,7 +83,7 @@ mod tests {
         for value in forwarded {
             headers.append(&X_FORWARDED_FOR, value.parse().unwrap());
         }
-        let peer = Peer::new(peer.parse().unwrap(), &proxies);
+        let peer = Peer::new(Came::plain(peer.parse().unwrap()), &proxies);
         peer.client(&headers, &proxies).to_string()
     }
 
@@ -94,13 +105,18 @@ mod tests {
     #[test]
     fn plain_http_from_another_host_is_exposed() {
         let proxies = ["10.0.0.0/8".parse().unwrap()];
-        let exposed = |peer: &str, proto: &str| {
+        let exposed_over = |over_tls: bool, from: &str, proto: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(&X_FORWARDED_PROTO, proto.parse().unwrap());
-            Peer::new(peer.parse().unwrap(), &proxies).is_exposed(&headers, &proxies)
+            let from = from.parse().unwrap();
+            Peer::new(Came { from, over_tls }, &proxies).is_exposed(&headers, &proxies)
         };
+        let exposed = |from: &str, proto: &str| exposed_over(false, from, proto);
         assert!(!exposed("127.0.0.1", "http") && !exposed("::1", "http"));
         assert!(exposed("192.0.2.1", "http") && exposed("192.0.2.1", "https"));
         assert!(exposed("10.0.0.1", "http") && !exposed("10.0.0.1", "https"));
+        // Encrypted up to here; what was before a proxy of ours is its to say.
+        assert!(!exposed_over(true, "192.0.2.1", "http"));
+        assert!(exposed_over(true, "10.0.0.1", "http"));
     }
 }

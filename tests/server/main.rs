@@ -84,3 +84,5 @@ mod stranger;
 mod support;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod tls;

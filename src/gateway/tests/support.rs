@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::upstreams::Echo;
 use crate::domain::policy::{Policy, Source};
 use crate::gateway::{Gateway, GatewaySettings, Timeouts, serve};
+use crate::web::listener::Listener;
 
 pub(super) const NOW: Timestamp = Timestamp::from_unix(1_796_083_200);
 pub(super) const GATEWAY: &str = "http://gw.example";
@@ -213,7 +214,11 @@ impl World {
         let gateway = Arc::new(gateway.unwrap());
         Running {
             address,
-            served: tokio::spawn(serve(listener, Arc::clone(&gateway), shutdown)),
+            served: tokio::spawn(serve(
+                Listener::new(listener, None),
+                Arc::clone(&gateway),
+                shutdown,
+            )),
             gateway,
             stop: Some(stop),
         }
