@@ -25,6 +25,8 @@ mod live;
 #[cfg(test)]
 mod malleability;
 #[cfg(test)]
+mod mutated;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod precedence;

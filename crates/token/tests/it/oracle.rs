@@ -275,8 +275,17 @@ pub(crate) fn required(ask: &Ask, catalog: &Catalog) -> Vec<Requirement> {
     asked.filter_map(|s| catalog.require(&s)).collect()
 }
 
+/// Chains, each of which is asked twenty times: a million decisions in
+/// `scripts/test --long`.
+fn chains() -> u32 {
+    match std::env::var_os("HARDTACK_TEST_LONG") {
+        Some(_) => 50_000,
+        None => 500,
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: chains(), ..ProptestConfig::default() })]
 
     #[test]
     fn the_native_decision_is_the_datalog_decision(
