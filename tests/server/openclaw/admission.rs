@@ -7,6 +7,7 @@ use super::client::{Client, Hello};
 use crate::device::Device;
 use crate::support::Install;
 use crate::support::relay::AFAR;
+use crate::support::wait::DEADLINE;
 
 /// Changes what a device signed, or what it signs.
 type Change = fn(&mut Value);
@@ -369,6 +370,22 @@ fn a_first_message_that_is_too_large_ends_the_socket() {
         client.closed(),
         (1009, "preauth payload too large".to_owned())
     );
+}
+
+#[test]
+fn whoever_says_nothing_is_closed_in_time_and_others_do_not_wait_for_it() {
+    let door = Door::new();
+    let mut silent = Client::open(&door.url);
+    silent.frame();
+    // One that does not even get to its request.
+    let address = door.url.strip_prefix("ws://").unwrap();
+    let mut mute = std::net::TcpStream::connect(address).unwrap();
+    mute.set_read_timeout(Some(DEADLINE)).unwrap();
+    let (_, mut other) = door.paired(1, &["operator.read"]);
+    assert_eq!(silent.closed(), (1000, "handshake timeout".to_owned()));
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut mute, &mut rest).unwrap();
+    other.ok("health", &json!({}));
 }
 
 #[test]
