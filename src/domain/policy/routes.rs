@@ -10,7 +10,7 @@ use super::{Place, PolicyError, Problem};
 
 /// The method under which a WebSocket upgrade is decided. No `GET` and no `*`
 /// fact admits it: the upgrade opens a channel that can write.
-pub const WEBSOCKET: &str = "WEBSOCKET";
+pub const WEBSOCKET: &str = hardtack_token::WEBSOCKET;
 
 /// The word for all methods in a fact.
 const ANY: &str = "*";
