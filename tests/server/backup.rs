@@ -219,6 +219,30 @@ fn where_the_replaced_database_does_not_read_the_loss_is_agreed_to() {
     assert!(host.data_dir().join("hardtack.db.replaced-2").exists());
 }
 
+/// Whoever reads the feed goes on where it stopped, whatever was lost meanwhile.
+#[test]
+fn no_position_of_the_feed_is_given_twice_by_a_restore() {
+    let install = Install::new();
+    let devices: Vec<_> = (1..=4).map(|n| install.pair(n, "operator.read")).collect();
+    backup(&install.host);
+    let read = |server: &Server, after: &str| {
+        let path = format!("/v1/revocations?after={after}");
+        server.send(&Request::get(path)).expect(200)
+    };
+    for device in &devices[..3] {
+        revoke(&install, device);
+    }
+    let known = read(&install.server, "0")["position"].clone();
+    let host = stopped(install);
+    fs::write(host.data_dir().join("hardtack.db"), "scrambled").unwrap();
+    restore(&host, &["--lose-revocations"]).json();
+    let server = Server::start(&host, &[]);
+    let id = devices[3].device.id().to_string();
+    host.run(&["devices", "revoke", &id, "--yes"]).ok();
+    let page = read(&server, known.as_str().unwrap());
+    assert_eq!(page["items"][0]["id"], json!(devices[3].grant_id));
+}
+
 #[test]
 fn a_backup_takes_authority_to_make() {
     let install = Install::new();
