@@ -16,11 +16,13 @@
 //!
 //! INVARIANT: what `decide` saw is what the upstream gets: `request` leaves one
 //! reading of a request, and only `headers` and `upstream` make what is sent on.
-//! `decide` knows nothing of doors. `forward_auth` is another one, for proxies
-//! that ask and serve the request themselves.
+//! `decide` knows nothing of doors. `forward_auth` and `ext_authz` are others,
+//! for proxies that ask and serve the request themselves.
 
 mod body;
 mod decide;
+#[cfg(feature = "envoy")]
+mod ext_authz;
 mod forward_auth;
 mod frames;
 mod headers;

@@ -33,7 +33,7 @@ pub(super) struct Client {
 }
 
 enum Transport {
-    Plain(Http<HttpConnector, Full<Bytes>>),
+    Plain(Box<Http<HttpConnector, Full<Bytes>>>),
     Tls(Box<Http<HttpsConnector<HttpConnector>, Full<Bytes>>>),
 }
 
@@ -77,7 +77,9 @@ impl Client {
             let connector = builder.https_only().enable_http1().build();
             Transport::Tls(Box::new(Http::builder(executor).build(connector)))
         } else {
-            Transport::Plain(Http::builder(executor).build(HttpConnector::new()))
+            Transport::Plain(Box::new(
+                Http::builder(executor).build(HttpConnector::new()),
+            ))
         };
         Ok(Self {
             server,

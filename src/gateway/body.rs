@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hardtack_token::Denial;
+#[cfg(feature = "envoy")]
+use http::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::gateway::streams::{Side, Stream};
@@ -17,6 +19,9 @@ use crate::gateway::streams::{Side, Stream};
 pub(crate) enum AnswerBody {
     Whole(Option<Bytes>),
     Streamed(Incoming, Option<Arc<Stream>>),
+    /// A message and the trailers behind it.
+    #[cfg(feature = "envoy")]
+    Message(Option<Bytes>, Option<HeaderMap>),
 }
 
 /// Why a body ends before its time.
@@ -67,6 +72,8 @@ impl AnswerBody {
         match self {
             Self::Whole(bytes) => bytes.as_deref(),
             Self::Streamed(..) => None,
+            #[cfg(feature = "envoy")]
+            Self::Message(..) => None,
         }
     }
 
@@ -76,7 +83,7 @@ impl AnswerBody {
             Self::Whole(bytes) => {
                 std::str::from_utf8(bytes.as_deref().unwrap_or_default()).unwrap()
             }
-            Self::Streamed(..) => panic!("a streamed body"),
+            _ => panic!("another body"),
         }
     }
 }
@@ -91,6 +98,14 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            #[cfg(feature = "envoy")]
+            Self::Message(bytes, trailers) => Poll::Ready(
+                bytes
+                    .take()
+                    .map(Frame::data)
+                    .or_else(|| trailers.take().map(Frame::trailers))
+                    .map(Ok),
+            ),
             Self::Streamed(body, stream) => match stream {
                 Some(stream) => poll_permitted(body, stream, cx, Side::Client),
                 None => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
@@ -102,11 +117,15 @@ impl Body for AnswerBody {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Streamed(body, _) => body.is_end_stream(),
+            #[cfg(feature = "envoy")]
+            Self::Message(bytes, trailers) => bytes.is_none() && trailers.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            #[cfg(feature = "envoy")]
+            Self::Message(..) => SizeHint::default(),
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }

@@ -4,12 +4,12 @@
 //! proxy's convention are read. The decision is the one of all doors.
 
 mod answer;
-mod original;
+pub(crate) mod original;
 mod secret;
 
 use hardtack_token::path::canonical;
 use http::request::Parts;
-use http::{HeaderName, Response};
+use http::{HeaderMap, HeaderName, Response};
 
 use crate::gateway::Gateway;
 use crate::gateway::body::AnswerBody;
@@ -109,7 +109,7 @@ impl Gateway {
             method: parts.method.as_str(),
             path: parts.uri.path(),
         };
-        if !self.is_proxy(parts, sender.peer) {
+        if !self.is_proxy(&parts.headers, sender.peer) {
             let refused = Refused::unknown(Refusal::ProxyNotTrusted);
             return self.deny(door, &refused, wire, sender);
         }
@@ -145,9 +145,9 @@ impl Gateway {
 
     /// SECURITY: only our proxies may ask. Whoever else could ask about any
     /// request that it likes to make up, as if it had come from any address.
-    fn is_proxy(&self, parts: &Parts, peer: Peer) -> bool {
+    pub(crate) fn is_proxy(&self, headers: &HeaderMap, peer: Peer) -> bool {
         match &self.proxy_secret {
-            Some(secret) => secret.is_presented(&parts.headers),
+            Some(secret) => secret.is_presented(headers),
             None => peer.trusted,
         }
     }

@@ -111,6 +111,18 @@ pub(crate) fn rewrite_answer(headers: &mut HeaderMap) {
     remove_if(headers, |name| name.starts_with(identity::PREFIX));
 }
 
+/// Whether a header is nothing that a client may say to an upstream: our
+/// credential, an identity, another request, a way that it came.
+#[cfg(feature = "envoy")]
+pub(crate) fn is_ours(name: &str) -> bool {
+    name == AUTHORIZATION.as_str()
+        || name == DPOP.as_str()
+        || name.starts_with(identity::PREFIX)
+        || OVERRIDES.contains(&name)
+        || name.starts_with("x-original-")
+        || is_forwarding(name)
+}
+
 fn is_forwarding(name: &str) -> bool {
     name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
 }

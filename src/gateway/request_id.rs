@@ -60,7 +60,8 @@ impl RequestIds {
         }
     }
 
-    fn next(&self, millis: u64) -> RequestId {
+    /// A new one.
+    pub(crate) fn next(&self, millis: u64) -> RequestId {
         let [p0, p1, p2, p3] = self.process;
         let count = self.counter.fetch_add(1, Ordering::Relaxed);
         let [_, _, c0, c1, c2, c3, c4, c5] = count.to_be_bytes();

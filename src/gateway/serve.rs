@@ -13,6 +13,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Notify, watch};
 
 use crate::gateway::Gateway;
+#[cfg(feature = "envoy")]
+use crate::gateway::ext_authz::unless_http2;
 use crate::gateway::proxy::BUFFER;
 use crate::gateway::reverse_proxy::Connection;
 use crate::web::listener::{Came, KeepAlive, Listener};
@@ -87,10 +89,16 @@ async fn connection(
     this: Connection,
 ) {
     let Connection { mut open, cut } = this.clone();
+    #[cfg(feature = "envoy")]
+    let questioned = Arc::clone(&gateway);
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, this) = (Arc::clone(&gateway), this.clone());
         async move { Ok::<_, Infallible>(gateway.handle(request, came, this).await) }
     });
+    #[cfg(feature = "envoy")]
+    let Some(transport) = unless_http2(transport, &questioned, came, open.clone()).await else {
+        return;
+    };
     let connection = http.serve_connection(TokioIo::new(transport), service);
     let mut connection = pin!(connection.with_upgrades());
     let served = async {

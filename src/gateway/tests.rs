@@ -4,6 +4,8 @@ mod allowed;
 mod client;
 mod ends;
 mod events;
+#[cfg(feature = "envoy")]
+mod ext_authz;
 mod failures;
 mod forward_auth;
 mod proofs;
