@@ -77,8 +77,12 @@ pub(crate) fn device(record: &GrantRecord) -> Value {
         "grant_id": record.id.to_string(),
         "parent_grant_id": record.parent.map(|id| id.to_string()),
         "approved_by": match record.parent {
-            Some(parent) => json!({"kind": "device", "grant_id": parent.to_string()}),
-            None => json!({"kind": "root"}),
+            Some(parent) => json!({
+                "kind": "device",
+                "device_id": record.parent_device.map(|id| id.to_string()),
+                "grant_id": parent.to_string(),
+            }),
+            None => json!({"kind": "root", "device_id": null, "grant_id": null}),
         },
         "local": record.local,
         "created_at": time(record.created_at),

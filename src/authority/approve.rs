@@ -201,7 +201,9 @@ impl Authority {
             required: scopes.clone(),
             held: caller.held(),
             could_give: asked.iter().filter(can_give).cloned().collect(),
-            others: self.who_holds(tx, &caller.policy, &missing).await?,
+            others: self
+                .who_can(tx, &caller.policy, Operation::PairingApprove, scopes)
+                .await?,
             missing,
             request: Some(request.id),
         })))

@@ -168,7 +168,10 @@ impl Authority {
         // Names of devices only to those who may list them.
         let may_list = caller.policy.operation(Operation::DevicesList);
         let others = match may_list {
-            Some((_, r)) if caller.has(r) => self.who_holds(tx, &caller.policy, &missing).await?,
+            Some((_, r)) if caller.has(r) => {
+                self.who_can(tx, &caller.policy, operation, &missing)
+                    .await?
+            }
             Some(_) | None => Vec::new(),
         };
         Err(Error::InsufficientScope(Box::new(Shortfall {

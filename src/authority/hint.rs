@@ -4,6 +4,7 @@ use hardtack_token::ScopeSet;
 
 use crate::authority::{Authority, Error};
 use crate::domain::grant::GrantStatus;
+use crate::domain::operation::Operation;
 use crate::domain::policy::Policy;
 use crate::store::{GrantFilter, Page, Tx};
 
@@ -22,15 +23,18 @@ impl Authority {
         }
     }
 
-    /// The live devices that hold all of `scopes`, by name. Only for callers
-    /// that may see devices.
-    pub(crate) async fn who_holds(
+    /// The live devices that could do an operation which takes `scopes` too, by
+    /// name. Only for callers that may see devices.
+    pub(crate) async fn who_can(
         &self,
         tx: &mut Tx,
         policy: &Policy,
+        operation: Operation,
         scopes: &ScopeSet,
     ) -> Result<Vec<String>, Error> {
         let catalog = policy.catalog();
+        let own = policy.operation(operation).map(|(scope, _)| scope);
+        let scopes: ScopeSet = scopes.iter().chain(own).cloned().collect();
         let filter = GrantFilter {
             device: None,
             status: Some(GrantStatus::Active),
@@ -39,7 +43,7 @@ impl Authority {
             after: None,
             limit: LOOK_AT,
         };
-        let wanted = catalog.closure(scopes);
+        let wanted = catalog.closure(&scopes);
         let mut names = Vec::new();
         for record in tx.grants(filter, page).await? {
             if record.local || !catalog.closure(&record.scopes).covers(&wanted) {

@@ -306,9 +306,11 @@ impl Authority {
         }
         Err(Error::InsufficientScope(Box::new(Shortfall {
             why: format!("nobody can promise more than they hold, and you do not hold `{missing}`"),
-            required: promised,
             held: caller.held(),
-            others: self.who_holds(tx, &caller.policy, &missing).await?,
+            others: self
+                .who_can(tx, &caller.policy, Operation::DevicesInvite, &promised)
+                .await?,
+            required: promised,
             missing,
             ..Shortfall::default()
         })))

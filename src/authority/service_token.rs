@@ -191,7 +191,9 @@ impl Authority {
                 required: new.scopes.clone(),
                 held: caller.held(),
                 could_give: new.scopes.iter().filter(can_give).cloned().collect(),
-                others: self.who_holds(tx, &caller.policy, &missing).await?,
+                others: self
+                    .who_can(tx, &caller.policy, Operation::TokensIssue, &new.scopes)
+                    .await?,
                 missing,
                 request: None,
             })));

@@ -150,7 +150,9 @@ impl Authority {
             why: format!("nobody can give more than they hold, and you do not hold `{missing}`"),
             required: scopes.clone(),
             held: caller.held(),
-            others: self.who_holds(tx, &caller.policy, &missing).await?,
+            others: self
+                .who_can(tx, &caller.policy, Operation::DevicesRotate, scopes)
+                .await?,
             missing,
             ..Shortfall::default()
         })))

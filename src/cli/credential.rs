@@ -100,24 +100,28 @@ impl Credential {
         let missing = |code: &str, why: String| {
             Failure::new(Exit::WrongState, code, why)
                 .with_used(format!("profile `{name}`, from {from}"))
-                .with_next(format!("hardtack pair --profile {name}"))
         };
         let Some(profile) = Profile::load(name)? else {
-            return Err(missing(
-                "no_profile",
-                format!("there is no profile `{name}`"),
-            ));
+            let why = format!("there is no profile `{name}`");
+            let next = format!("hardtack pair --profile {name} --scopes operator.read");
+            return Err(missing("no_profile", why).with_next(next));
         };
         if profile.instance_id != instance_id {
             let why = format!(
                 "profile `{name}` belongs to another install, at {}",
                 profile.url
             );
-            return Err(missing("other_install", why));
+            return Err(missing("other_install", why)
+                .with_next(format!(
+                    "hardtack whoami --profile {name} --url {}    # to use it there",
+                    profile.url
+                ))
+                .with_next("hardtack pair --profile ANOTHER-NAME --scopes operator.read"));
         }
         if profile.grant.is_none() {
             let why = format!("profile `{name}` waits for its approval");
-            return Err(missing("not_approved", why));
+            let next = format!("hardtack pair --profile {name}");
+            return Err(missing("not_approved", why).with_next(next));
         }
         Self::of_profile(name, &profile, &format!(", from {from}"))
     }

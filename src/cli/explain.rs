@@ -113,7 +113,7 @@ impl Explain {
             audience: None,
         };
         Ok(Presented {
-            decided: asked.decide(&token, keys, policy),
+            decided: asked.decide(&token, keys, policy).map(drop),
             blocks,
         })
     }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hardtack_token::{
-    Caveat, Clock, Denial, DeviceId, KeyRing, Origin, PathPrefix, Request, Revocations, Scope,
-    ScopeSet, SystemClock, Timestamp, TokenText, Untrusted, Verifier, attenuate,
+    Caveat, ChainError, Clock, Denial, DeviceId, KeyRing, Origin, PathPrefix, Request, Revocations,
+    Scope, ScopeSet, SystemClock, Timestamp, TokenText, Untrusted, Verifier, attenuate,
 };
 use serde_json::{Value, json};
 
@@ -86,7 +86,7 @@ pub(super) fn attenuate_token(args: &Attenuate, context: &Context) -> Result<(),
         Failure::new(
             Exit::Rejected,
             code,
-            format!("this token cannot be narrowed: {error}"),
+            format!("this token cannot be narrowed: {}", why(&error)),
         )
         .with_next("hardtack token exchange    # gives an access token, which can be narrowed")
     })?;
@@ -102,6 +102,14 @@ pub(super) fn attenuate_token(args: &Attenuate, context: &Context) -> Result<(),
     }))
 }
 
+/// The reason itself: there is no stored chain here.
+fn why(error: &ChainError) -> String {
+    match error {
+        ChainError::Stored(denial) => denial.to_string(),
+        other => other.to_string(),
+    }
+}
+
 /// Decides on a request as a gateway would that knew of no revocation.
 pub(super) async fn verify_token(args: &Verify, context: &Context) -> Result<(), Failure> {
     let given = read_token(&args.token)?;
@@ -113,10 +121,8 @@ pub(super) async fn verify_token(args: &Verify, context: &Context) -> Result<(),
         audience: args.audience.as_ref(),
     };
     let token = TokenText::new(given.as_str()).map_err(Refusal::Token);
-    show(
-        context,
-        token.and_then(|token| asked.decide(&token, keys, &policy)),
-    )
+    let decided = token.and_then(|token| asked.decide(&token, keys, &policy));
+    show(context, asked.required(&policy), decided)
 }
 
 /// A request that is decided on without a server.
@@ -128,19 +134,28 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The decision of a gateway that knows of no revocation.
+    /// The scope that the policy requires, if it requires one.
+    fn required(&self, policy: &Policy) -> Option<String> {
+        let path = hardtack_token::path::canonical(self.path).ok()?;
+        match policy.rule(self.method, &path) {
+            Rule::Requires(required) => Some(policy.catalog().scope_of(required).to_string()),
+            Rule::Public | Rule::Denied | Rule::NoRoute => None,
+        }
+    }
+
+    /// The decision of a gateway that knows of no revocation: what the token holds,
+    /// or why not.
     pub(super) fn decide(
         &self,
         token: &TokenText,
         keys: KeyRing,
         policy: &Policy,
-    ) -> Result<(), Refusal> {
+    ) -> Result<ScopeSet, Refusal> {
         let now = SystemClock.now();
         let revocations = Arc::new(Revocations::new(u64::MAX));
         revocations.confirm(now);
         let verifier = Verifier::new(keys, revocations, 0);
-        let path = hardtack_token::path::canonical(self.path)
-            .map_err(|_| Refusal::Policy("ambiguous_path"))?;
+        let path = hardtack_token::path::canonical(self.path).map_err(|_| Refusal::Path)?;
         let access = verifier.verify_once(token, policy.catalog(), now)?;
         let own = access.session().audience.clone();
         let audience = self.audience.map_or(own, Origin::to_string);
@@ -154,14 +169,15 @@ impl Asked<'_> {
             path: Some(&path),
             operation: None,
         };
+        let held = access.scopes();
         let authenticated = access.authenticate(&request)?;
         match policy.rule(self.method, &path) {
-            Rule::Public => Ok(()),
-            Rule::Denied => Err(Refusal::Policy("denied_by_policy")),
-            Rule::NoRoute => Err(Refusal::Policy("no_route")),
+            Rule::Public => Ok(held),
+            Rule::Denied => Err(Refusal::Denied(held)),
+            Rule::NoRoute => Err(Refusal::NoRoute(held)),
             Rule::Requires(required) => {
                 authenticated.authorize(&request, &[required])?;
-                Ok(())
+                Ok(held)
             }
         }
     }
@@ -170,7 +186,11 @@ impl Asked<'_> {
 /// Why a request would be refused.
 pub(super) enum Refusal {
     Token(Denial),
-    Policy(&'static str),
+    /// Gateways would not agree which path this is.
+    Path,
+    /// By a `deny` of the policy, whatever the token holds.
+    Denied(ScopeSet),
+    NoRoute(ScopeSet),
 }
 
 impl Refusal {
@@ -178,7 +198,28 @@ impl Refusal {
     pub(super) fn words(&self) -> (&'static str, String) {
         match self {
             Self::Token(denial) => (denial.code(), denial.to_string()),
-            Self::Policy(code) => (code, "the policy does not allow it".to_owned()),
+            Self::Path => (
+                "ambiguous_path",
+                "the path can be read in more than one way".to_owned(),
+            ),
+            Self::Denied(_) => (
+                "denied_by_policy",
+                "a `deny` of the policy matches this request".to_owned(),
+            ),
+            Self::NoRoute(_) => (
+                "no_route",
+                "no `route` of the policy matches this request".to_owned(),
+            ),
+        }
+    }
+
+    /// What the token holds, where that was found out.
+    fn held(&self) -> Vec<String> {
+        match self {
+            Self::Token(Denial::InsufficientScope { held, .. })
+            | Self::Denied(held)
+            | Self::NoRoute(held) => held.to_strings(),
+            Self::Token(_) | Self::Path => Vec::new(),
         }
     }
 }
@@ -189,25 +230,27 @@ impl From<Denial> for Refusal {
     }
 }
 
-fn show(context: &Context, decided: Result<(), Refusal>) -> Result<(), Failure> {
-    let Err(refusal) = decided else {
-        if context.json() {
-            return output::json(
-                &json!({"decision": "allow", "code": null, "required": [], "held": []}),
-            );
+fn show(
+    context: &Context,
+    required: Option<String>,
+    decided: Result<ScopeSet, Refusal>,
+) -> Result<(), Failure> {
+    let required = Vec::from_iter(required);
+    let refusal = match decided {
+        Ok(held) if context.json() => {
+            return output::json(&json!({
+                "decision": "allow", "code": null,
+                "required": required, "held": held.to_strings(),
+            }));
         }
-        return output::line("allow    (revocations are not checked here)");
+        Ok(_) => return output::line("allow    (revocations are not checked here)"),
+        Err(refusal) => refusal,
     };
     let (code, detail) = refusal.words();
     if context.json() {
-        let none = ScopeSet::new();
-        let (required, held) = match &refusal {
-            Refusal::Token(Denial::InsufficientScope { required, held }) => (required, held),
-            Refusal::Token(_) | Refusal::Policy(_) => (&none, &none),
-        };
         output::json(&json!({
             "decision": "deny", "code": code,
-            "required": required.to_strings(), "held": held.to_strings(),
+            "required": required, "held": refusal.held(),
         }))?;
     } else {
         output::line(&format!("deny     {code}"))?;

@@ -111,7 +111,7 @@ fn profile(
                     profile.url
                 ),
             )
-            .with_next("hardtack pair --profile ANOTHER-NAME"));
+            .with_next("hardtack pair --profile ANOTHER-NAME --scopes operator.read"));
         }
         None => {
             let key = SigningKey::generate(&mut Entropy::system().rng());

@@ -31,6 +31,8 @@ pub struct GrantRecord {
     pub authority: AuthorityId,
     /// The grant it was approved by; none if the root token approved it.
     pub parent: Option<GrantId>,
+    /// The device whose grant that is.
+    pub parent_device: Option<DeviceId>,
     /// Who it is for.
     pub holder: Holder,
     /// Its label.

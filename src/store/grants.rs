@@ -57,6 +57,7 @@ pub(super) struct Row {
     id: Uuid,
     authority_id: Uuid,
     parent_id: Option<Uuid>,
+    parent_device: Option<Vec<u8>>,
     device_id: Option<Vec<u8>>,
     service: Option<String>,
     role: String,
@@ -85,11 +86,13 @@ pub(super) use effective_status;
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT g.id, g.authority_id, g.parent_id, g.device_id, g.service, g.role, g.scopes, g.name, ",
+            "SELECT g.id, g.authority_id, g.parent_id, (SELECT p.device_id FROM grant_ p WHERE p.id = g.parent_id) AS parent_device, g.device_id, g.service, g.role, g.scopes, g.name, ",
             effective_status!(),
             " AS status, g.local, g.depth, g.chain, g.created_at, g.expires_at, g.last_used_at, ",
             "(SELECT COUNT(*) FROM lineage l JOIN grant_ d ON d.id = l.grant_id ",
-            "WHERE l.ancestor_id = g.id AND d.status = 'active') AS descendants FROM grant_ g ",
+            "WHERE l.ancestor_id = g.id AND d.status = 'active' AND NOT EXISTS (SELECT 1 FROM lineage e ",
+            "JOIN grant_ a ON a.id = e.ancestor_id WHERE e.grant_id = d.id AND a.status = 'revoked')) ",
+            "AS descendants FROM grant_ g ",
             $rest
         )
     };
@@ -354,11 +357,16 @@ impl Row {
             (None, Some(name)) => Holder::Service(parsed(&name, TABLE, "service")?),
             (Some(_), Some(_)) | (None, None) => return Err(corrupt("device_id")),
         };
+        let parent_device = match &self.parent_device {
+            Some(id) => Some(DeviceId::from_bytes(sized(id, TABLE, "device_id")?)),
+            None => None,
+        };
         Ok(LiveGrant {
             record: GrantRecord {
                 id: GrantId::from_uuid(self.id),
                 authority: AuthorityId::from_uuid(self.authority_id),
                 parent: self.parent_id.map(GrantId::from_uuid),
+                parent_device,
                 holder,
                 role: parsed(&self.role, TABLE, "role")?,
                 scopes: parsed(&self.scopes, TABLE, "scopes")?,

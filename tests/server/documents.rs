@@ -147,3 +147,103 @@ fn another_ask_supersedes_the_first_and_the_first_says_by_which() {
     let other = Request::get(format!("/v1/pairing-requests/{first}"));
     assert_eq!(server.prove(&device, &other).member("status"), "superseded");
 }
+
+#[test]
+fn a_device_says_who_approved_it_and_how_many_live_below_it() {
+    let install = Install::new();
+    let server = &install.server;
+    let local = install.local();
+    let desk = install.pair(1, "operator.pairing operator.read");
+    let below = server.pair(&desk, 2, "operator.pairing");
+    server.pair(&below, 3, "operator.pairing");
+    let shown = |id: &str| {
+        let run = install.host.run(&["devices", "show", id, "--json"]);
+        run.json()
+    };
+    let local_id = local.device.id().to_string();
+    let root = json!({"kind": "root", "device_id": null, "grant_id": null});
+    let first = shown(&local_id);
+    assert_eq!(
+        (&first["approved_by"], &first["descendants"]),
+        (&root, &json!(3))
+    );
+    let by = json!({"kind": "device", "device_id": desk.device.id().to_string(), "grant_id": desk.grant_id});
+    let second = shown(&below.device.id().to_string());
+    assert_eq!(
+        (&second["approved_by"], &second["descendants"]),
+        (&by, &json!(1))
+    );
+    // What died with another is not alive.
+    let id = below.device.id().to_string();
+    install.host.run(&["devices", "revoke", &id, "--yes"]).ok();
+    assert_eq!(shown(&local_id)["descendants"], 1);
+}
+
+#[test]
+fn whoami_of_a_token_says_when_the_token_ends() {
+    let install = Install::new();
+    let server = &install.server;
+    let paired = install.pair(1, "operator.read");
+    let whoami = Request::get("/v1/whoami");
+    assert_eq!(
+        server.call(&paired, &whoami).expect(200)["expires_at"],
+        json!(null)
+    );
+    let token = server.token_with(&paired, &[("audience", &server.url)]);
+    let inspected = install
+        .host
+        .run_fed(&token, &["token", "inspect", "-", "--json"]);
+    let said = server.send(&whoami.bearer(&token)).expect(200);
+    assert!(said["expires_at"].is_string());
+    assert_eq!(said["expires_at"], inspected.json()["expires_at"]);
+}
+
+#[test]
+fn a_decision_offline_says_what_is_required_and_what_is_held() {
+    let install = Install::new();
+    let token = install.server.token(&install.pair(1, "operator.read"));
+    for (method, path, decision, code, required) in [
+        (
+            "GET",
+            "/api/x",
+            "allow",
+            json!(null),
+            json!(["operator.read"]),
+        ),
+        (
+            "PUT",
+            "/api/x",
+            "deny",
+            json!("insufficient_scope"),
+            json!(["operator.write"]),
+        ),
+        ("GET", "/elsewhere", "deny", json!("no_route"), json!([])),
+    ] {
+        let args = [
+            "token", "verify", "-", "--method", method, "--path", path, "--json",
+        ];
+        let run = install.host.run_fed(&token, &args);
+        let expected = json!({
+            "decision": decision, "code": code, "required": required, "held": ["operator.read"],
+        });
+        let decided: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(decided, expected);
+    }
+}
+
+#[test]
+fn who_is_named_could_do_it() {
+    let install = Install::new();
+    let server = &install.server;
+    let approver = install.pair(1, "operator.pairing");
+    // Holds what is missing, and may not approve.
+    let reader = install.pair(2, "operator.read");
+    // May approve, and holds what is missing.
+    let desk = install.pair(3, "operator.pairing operator.read");
+    let asked = server.ask(&Device::new(4), "operator.read");
+    let refused = server.approve(&approver, &asked, &json!({}));
+    assert_eq!(refused.outcome(), "403 insufficient_scope");
+    let who = refused.json()["who"].to_string();
+    assert!(who.contains(&desk.device.id().short()), "{who}");
+    assert!(!who.contains(&reader.device.id().short()), "{who}");
+}

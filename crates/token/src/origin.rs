@@ -33,7 +33,7 @@ impl Origin {
     /// The origin of an absolute URL, and its path.
     pub fn split(url: &str) -> Result<(Self, String), InvalidId> {
         let invalid = |why| InvalidId {
-            what: "http(s) URL",
+            what: "web URL",
             why,
         };
         let uri: Uri = url.parse().map_err(|_| invalid("it does not parse"))?;
@@ -72,7 +72,7 @@ impl FromStr for Origin {
             Ok(origin)
         } else {
             Err(InvalidId {
-                what: "origin",
+                what: "web origin",
                 why: "scheme, host and port are needed, and nothing behind them",
             })
         }
