@@ -9,6 +9,7 @@ mod extract;
 mod finish;
 mod health;
 mod invites;
+mod large;
 mod metrics;
 mod oauth;
 mod pairing_requests;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use http::StatusCode;
 use ipnet::IpNet;
@@ -133,6 +134,7 @@ pub fn router(api: Api) -> Router {
         )
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
+        .layer(from_fn(large::refuse))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json as Answer;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::extract::{Incoming, Json, Listing, id};
+use crate::api::extract::{Incoming, Json, Listing, Path, id};
 use crate::api::{Refusal, views};
 use crate::authority::error::Error;
 use crate::authority::{Authority, OPERATOR};
@@ -49,7 +49,7 @@ pub(super) async fn show(
     State(authority): State<Arc<Authority>>,
     incoming: Incoming,
     listing: Listing,
-    Path(text): Path<String>,
+    Path(text): Path,
 ) -> Result<Answer<Value>, Refusal> {
     let devices = authority.device(&incoming.call(), id(&text, WHAT)?).await?;
     // One device may have several roles; without `role` the newest grant stands for it.
@@ -65,7 +65,7 @@ pub(super) async fn grant(
     State(authority): State<Arc<Authority>>,
     incoming: Incoming,
     listing: Listing,
-    Path(text): Path<String>,
+    Path(text): Path,
 ) -> Result<Answer<Value>, Refusal> {
     let role = listing.get("role").unwrap_or(OPERATOR);
     let role = role.parse().map_err(|_| Error::NotFound("grant"))?;
@@ -79,7 +79,7 @@ pub(super) async fn grant(
 pub(super) async fn revoke(
     State(authority): State<Arc<Authority>>,
     incoming: Incoming,
-    Path(text): Path<String>,
+    Path(text): Path,
     Json(body): Json<Revoke>,
 ) -> Result<Answer<Value>, Refusal> {
     let dry_run = body.dry_run.unwrap_or(false);
@@ -92,7 +92,7 @@ pub(super) async fn revoke(
 pub(super) async fn retire(
     State(authority): State<Arc<Authority>>,
     incoming: Incoming,
-    Path(text): Path<String>,
+    Path(text): Path,
     Json(Retire {}): Json<Retire>,
 ) -> Result<Answer<Value>, Refusal> {
     let ending = authority.retire(&incoming.call(), id(&text, WHAT)?).await?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use axum::extract::rejection::{FormRejection, JsonRejection, QueryRejection};
+use axum::extract::rejection::{FormRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -323,6 +323,21 @@ impl FromRequestParts<Api> for LastEventId {
             Error::InvalidRequest("`Last-Event-ID` is no id of an event".to_owned())
         })?;
         Ok(Self(Some(number)))
+    }
+}
+
+/// The path's `{id}` as text. What does not decode is as unknown as another id.
+#[derive(Debug)]
+pub(crate) struct Path(pub(crate) String);
+
+impl FromRequestParts<Api> for Path {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+        axum::extract::Path::from_request_parts(parts, api)
+            .await
+            .map(|axum::extract::Path(text)| Self(text))
+            .map_err(|_: PathRejection| Error::NoSuchPath.into())
     }
 }
 

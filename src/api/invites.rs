@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json as Answer;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::extract::{Incoming, Json, Listing, id};
+use crate::api::extract::{Incoming, Json, Listing, Path, id};
 use crate::api::pairing_requests::{invalid, scopes};
 use crate::api::{Refusal, views};
 use crate::authority::error::Error;
@@ -65,7 +65,7 @@ pub(super) async fn list(
 pub(super) async fn revoke(
     State(authority): State<Arc<Authority>>,
     incoming: Incoming,
-    Path(text): Path<String>,
+    Path(text): Path,
     Json(Revoke {}): Json<Revoke>,
 ) -> Result<Answer<Value>, Refusal> {
     let id = id(&text, WHAT)?;

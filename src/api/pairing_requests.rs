@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hardtack_token::ScopeSet;
 use http::header::{HeaderValue, LOCATION, RETRY_AFTER};
@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::extract::{Incoming, Json, Listing, id};
+use crate::api::extract::{Incoming, Json, Listing, Path, id};
 use crate::api::{Refusal, views};
 use crate::authority::approve::Narrowing;
 use crate::authority::error::Error;
@@ -104,7 +104,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(authority): State<Arc<Authority>>,
     incoming: Incoming,
-    Path(text): Path<String>,
+    Path(text): Path,
 ) -> Result<axum::Json<Value>, Refusal> {
     let id = id(&text, WHAT)?;
     let now = authority.now();
@@ -121,7 +121,7 @@ pub(super) async fn show(
 pub(super) async fn approve(
     State(authority): State<Arc<Authority>>,
     incoming: Incoming,
-    Path(text): Path<String>,
+    Path(text): Path,
     Json(body): Json<Approve>,
 ) -> Result<axum::Json<Value>, Refusal> {
     let narrowing = body.into_narrowing()?;
@@ -134,7 +134,7 @@ pub(super) async fn approve(
 pub(super) async fn reject(
     State(authority): State<Arc<Authority>>,
     incoming: Incoming,
-    Path(text): Path<String>,
+    Path(text): Path,
     Json(body): Json<Reject>,
 ) -> Result<axum::Json<Value>, Refusal> {
     let reason = body.reason.as_deref().map(DeviceName::new).transpose();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json as Answer;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hardtack_token::{InvalidId, ScopeSet, ServiceName};
 use http::StatusCode;
@@ -11,7 +11,7 @@ use http::header::{CACHE_CONTROL, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::extract::{Incoming, Json, Listing, id};
+use crate::api::extract::{Incoming, Json, Listing, Path, id};
 use crate::api::{Refusal, views};
 use crate::authority::Authority;
 use crate::authority::error::Error;
@@ -76,7 +76,7 @@ pub(super) async fn list(
 pub(super) async fn revoke(
     State(authority): State<Arc<Authority>>,
     incoming: Incoming,
-    Path(text): Path<String>,
+    Path(text): Path,
     Json(Revoke {}): Json<Revoke>,
 ) -> Result<Answer<Value>, Refusal> {
     let service = authority

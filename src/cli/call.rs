@@ -330,8 +330,10 @@ impl Session {
         let fetched = fetch(&self.client, key, &path).await;
         let fetched = fetched.map_err(|failure| {
             let ended = ["revoked", "retired", "not_found"].contains(&failure.code());
-            let failure = failure.with_used(self.credential.source.clone());
+            let mut failure = failure.with_used(self.credential.source.clone());
             if ended {
+                // To pair anew is for devices that asked to be paired.
+                failure.problem.remove("next");
                 failure.with_next("hardtack root reset    # as the owner of the data directory")
             } else {
                 failure

@@ -256,10 +256,11 @@ impl From<ServeError> for Failure {
                 Self::new(Exit::WrongState, "older_database", error.to_string())
             }
             ServeError::Store(error) => error.into(),
-            ServeError::Listen { .. }
-            | ServeError::Announce { .. }
-            | ServeError::Gateway(_)
-            | ServeError::Serve(_) => Self::unexpected(error.to_string()),
+            ServeError::Listen { .. } => Self::unexpected(error.to_string())
+                .with_next("hardtack whoami    # is it a hardtack that runs already?"),
+            ServeError::Announce { .. } | ServeError::Gateway(_) | ServeError::Serve(_) => {
+                Self::unexpected(error.to_string())
+            }
         }
     }
 }

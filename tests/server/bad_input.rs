@@ -1,8 +1,11 @@
 //! Requests that are not well formed, to every endpoint: refused in the
 //! contract's form, and nothing changes.
 
+use std::io::Write;
+
 use crate::device::Device;
 use crate::support::Request;
+use crate::support::http::Connection;
 use crate::support::target::Target;
 
 const UUID: &str = "0193aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee";
@@ -240,4 +243,28 @@ fn a_page_that_is_none_is_refused() {
         target.refuses("status", &request, "400 invalid_request");
     }
     target.assert_unchanged();
+}
+
+/// Most clients send all of a body before they look for an answer.
+#[test]
+fn who_sends_all_of_a_large_body_is_told_that_it_is_too_large() {
+    let target = Target::new();
+    for path in ["/v1/pairing-requests", "/oauth/token"] {
+        let request = Request::post(path).header("content-type", "application/json");
+        let mut connection = Connection::open(&target.server().url);
+        connection.begin_sized(&request, 10_000_000);
+        connection.stream().write_all(&[b' '; 10_000_000]).unwrap();
+        let answer = connection.answer(&request).unwrap();
+        assert_eq!(answer.status, 413, "{path}");
+        assert!(answer.json()["code"] == "too_large", "{path}");
+    }
+}
+
+#[test]
+fn an_id_that_does_not_decode_is_not_found() {
+    let target = Target::new();
+    for path in ["/v1/devices/%FF", "/v1/pairing-requests/%FF"] {
+        let request = target.signed(Request::get(path));
+        target.refuses("not UTF-8", &request, "404 not_found");
+    }
 }
