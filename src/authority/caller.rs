@@ -155,17 +155,6 @@ impl Caller {
         self.access().map_or_else(ScopeSet::all, Access::scopes)
     }
 
-    /// The earliest end in what it presented. The session that stands for one call
-    /// of a grant is not presented.
-    #[must_use]
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        match &self.kind {
-            CallerKind::Root(_) => None,
-            CallerKind::Grant(grant) => grant.record.expires_at,
-            CallerKind::Session(permit, _) => Some(permit.access().expires_at()),
-        }
-    }
-
     /// Whether it is the root token, or a session that was exchanged for it:
     /// told by the row, never by a name.
     #[must_use]

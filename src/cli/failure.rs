@@ -105,12 +105,17 @@ impl Failure {
     pub(super) fn for_profile(mut self, name: &str) -> Self {
         let list = self.problem.get_mut("next").and_then(Value::as_array_mut);
         for next in list.into_iter().flatten() {
-            let own = next.as_str().filter(|command| {
-                let pairs = ["hardtack pair", "hardtack token", "hardtack whoami"];
-                pairs.iter().any(|start| command.starts_with(start))
-            });
-            if let Some(command) = own {
-                *next = json!(format!("{command} --profile {name}"));
+            let Some(text) = next.as_str() else { continue };
+            let (command, comment) = match text.find("    #") {
+                Some(at) => text.split_at(at),
+                None => (text, ""),
+            };
+            let starts = |all: &[&str]| all.iter().any(|start| command.starts_with(start));
+            // What is said with a comment is for somebody else to type, or elsewhere.
+            let own = starts(&["hardtack pair", "hardtack token", "hardtack whoami"])
+                || (starts(&["hardtack devices"]) && comment.is_empty());
+            if own {
+                *next = json!(format!("{command} --profile {name}{comment}"));
             }
         }
         self
