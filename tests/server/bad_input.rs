@@ -253,7 +253,10 @@ fn who_sends_all_of_a_large_body_is_told_that_it_is_too_large() {
         let request = Request::post(path).header("content-type", "application/json");
         let mut connection = Connection::open(&target.server().url);
         connection.begin_sized(&request, 10_000_000);
-        connection.stream().write_all(&[b' '; 10_000_000]).unwrap();
+        connection
+            .stream()
+            .write_all(&vec![b' '; 10_000_000])
+            .unwrap();
         let answer = connection.answer(&request).unwrap();
         assert_eq!(answer.status, 413, "{path}");
         assert!(answer.json()["code"] == "too_large", "{path}");
