@@ -1,6 +1,7 @@
 //! The HTTP API of the authority: resources under `/v1`, OAuth under `/oauth`,
 //! metadata under `/.well-known`. Handlers translate; the authority decides.
 
+mod admit;
 mod audit;
 mod backup;
 mod devices;
@@ -22,27 +23,23 @@ mod well_known;
 mod whoami;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use http::StatusCode;
 use ipnet::IpNet;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 
 use crate::authority::Authority;
 use crate::authority::error::Error;
 use crate::web::metrics::Metrics;
+use admit::Places;
 
 /// The longest request body, in bytes: the largest honest one is a form with two
 /// tokens and an assertion.
 const MAX_BODY: usize = 64 * 1024;
-/// How long a request may take.
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -136,11 +133,8 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(from_fn(large::refuse))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            TIMEOUT,
-        ))
-        .layer(CatchPanicLayer::new())
+        .layer(CatchPanicLayer::custom(admit::panicked))
+        .layer(from_fn_with_state(Places::default(), admit::admit))
         // Outermost, so that every answer has an id and every refusal its form.
         .layer(finish)
         .with_state(api)

@@ -5,6 +5,7 @@ mod announce;
 mod certificate;
 mod door;
 mod history;
+mod listener;
 mod policy;
 mod systemd;
 mod tasks;
@@ -243,12 +244,12 @@ pub async fn serve(
 
     let door = serve_door(door, authority, stop.clone());
     let ended = answer((api_listener, api), (gateway_listener, gateway), door, stop);
-    let ended = Box::pin(ended).await;
+    Box::pin(ended).await;
     data_dir.remove_server();
     tasks.stop().await;
     store.close().await;
     drop(running);
-    ended
+    Ok(())
 }
 
 /// Answers on all listeners until `stop` says so and what is open has ended.
@@ -257,22 +258,20 @@ async fn answer(
     (gateway_listener, gateway): (Listener, Arc<Gateway>),
     door: impl Future<Output = ()>,
     mut stop: watch::Receiver<bool>,
-) -> Result<(), ServeError> {
+) {
     let mut api_stop = stop.clone();
-    let api_server = axum::serve(
-        api_listener,
-        api.into_make_service_with_connect_info::<Came>(),
-    )
-    .with_graceful_shutdown(async move { stopped(&mut api_stop).await });
+    let api_server = listener::serve(api_listener, api, async move {
+        stopped(&mut api_stop).await;
+    });
     let mut gateway_stop = stop.clone();
     let gateway_server = crate::gateway::serve(gateway_listener, gateway, async move {
         stopped(&mut gateway_stop).await;
     });
-    let all = async { tokio::join!(api_server.into_future(), gateway_server, door) };
+    let all = async { tokio::join!(api_server, gateway_server, door) };
     tokio::select! {
-        (api, (), ()) = all => api.map_err(ServeError::Serve),
+        _ = all => {}
         // Those who hold on past the deadline are cut off.
-        () = async { stopped(&mut stop).await; tokio::time::sleep(DRAIN).await } => Ok(()),
+        () = async { stopped(&mut stop).await; tokio::time::sleep(DRAIN).await } => {}
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the doors share of HTTP: connections and their certificate, metadata, who
 //! the client is, the form of refusals, and what is counted.
 
+pub(crate) mod code;
 pub mod listener;
 pub(crate) mod metadata;
 pub mod metrics;

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{Stream, unfold};
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -55,7 +55,6 @@ pub(super) async fn follow(
         .keep_alive(KeepAlive::new().interval(ALIVE))
         .into_response();
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx would hold back what comes in drops.
     let buffering = HeaderName::from_static("x-accel-buffering");
     headers.insert(buffering, HeaderValue::from_static("no"));

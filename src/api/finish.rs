@@ -4,7 +4,7 @@
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -45,6 +45,11 @@ pub(super) async fn finish(State(api): State<Api>, request: Request, next: Next)
         }
         if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
             response.headers_mut().insert(REQUEST_ID, value);
+        }
+        // Grants, codes and who is who: none of it is for a cache.
+        if path.starts_with("/v1/") {
+            let headers = response.headers_mut();
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         let status = response.status().as_u16();
         let route = route.as_ref().map(MatchedPath::as_str);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json as Answer;
 use axum::extract::State;
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, HeaderName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -39,15 +38,14 @@ pub(super) async fn create(
     State(authority): State<Arc<Authority>>,
     incoming: Incoming,
     Json(body): Json<Create>,
-) -> Result<(StatusCode, [(HeaderName, &'static str); 1], Answer<Value>), Refusal> {
+) -> Result<(StatusCode, Answer<Value>), Refusal> {
     let promise = body.into_promise()?;
     let (invite, code) = authority.invite(&incoming.call(), promise).await?;
     let mut view = views::invite(&invite, authority.now());
     if let Some(members) = view.as_object_mut() {
         members.insert("code".into(), json!(code.expose()));
     }
-    let no_store = [(CACHE_CONTROL, "no-store")];
-    Ok((StatusCode::CREATED, no_store, Answer(view)))
+    Ok((StatusCode::CREATED, Answer(view)))
 }
 
 pub(super) async fn list(

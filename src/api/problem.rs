@@ -3,7 +3,7 @@
 
 use axum::response::{IntoResponse, Response};
 use hardtack_token::dpop::ProofError;
-use hardtack_token::{Denial, DenialKind, ScopeSet};
+use hardtack_token::{Denial, ScopeSet};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
@@ -14,6 +14,7 @@ use crate::authority::Authority;
 use crate::authority::error::{DeviceCodeError, Error, InviteError, Shortfall, Word};
 use crate::domain::operation::Operation;
 use crate::store::StoreError;
+use crate::web::code::Code;
 use crate::web::problem::{DPOP_ALGS, Document, METADATA_PATH, PROBLEM_JSON, quotable};
 
 /// A refusal or failure as it is told to the caller.
@@ -32,7 +33,8 @@ impl Problem {
             Error::Said(word, inner) => (Some(*word), inner.as_ref()),
             error => (None, error),
         };
-        let (mut status, code, title) = classify(error);
+        let code = classify(error);
+        let mut status = code.status();
         if word == Some(Word::InvalidToken) {
             // RFC 6750 section 3.1, also for a token that is for somebody else.
             status = StatusCode::UNAUTHORIZED;
@@ -46,7 +48,7 @@ impl Problem {
         let id = request_id.to_string();
         let mut problem = Self {
             status,
-            document: Document::new(status.as_u16(), code, title, detail, id),
+            document: Document::new(code, code.title(), detail, id),
             headers: HeaderMap::new(),
         };
         problem.document.next = next(authority, error);
@@ -133,118 +135,74 @@ pub(super) async fn no_such_method() -> Refusal {
     Error::NoSuchMethod.into()
 }
 
-/// Status, code and title of every error. No wildcard: a new one must be placed.
-fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
-    use StatusCode as S;
+/// The code of every error. No wildcard: a new one must be placed.
+fn classify(error: &Error) -> Code {
     match error {
-        Error::Denied(denial) => match denial.kind() {
-            DenialKind::Unauthenticated => (S::UNAUTHORIZED, denial.code(), "Not authenticated"),
-            DenialKind::Forbidden => (S::FORBIDDEN, denial.code(), "Not allowed"),
-            DenialKind::Unavailable => (S::SERVICE_UNAVAILABLE, denial.code(), "Cannot decide now"),
-        },
-        Error::Proof(ProofError::Missing) | Error::KeyRequired => {
-            (S::UNAUTHORIZED, "proof_required", "Proof required")
-        }
-        Error::Proof(_) => (S::UNAUTHORIZED, "invalid_proof", "Proof refused"),
-        Error::Assertion(_) => (S::UNAUTHORIZED, "invalid_client", "Client refused"),
-        Error::NonceRequired => (S::UNAUTHORIZED, "use_dpop_nonce", "Nonce required"),
-        Error::WrongKey => (S::UNAUTHORIZED, "wrong_key", "Proof of another key"),
-        Error::NoClient => (S::UNAUTHORIZED, "missing_client", "Client not known"),
-        Error::WrongClient => (S::UNAUTHORIZED, "wrong_client", "Another client"),
-        Error::ServiceTokenRequired => (
-            S::UNAUTHORIZED,
-            "service_token_required",
-            "Service token required",
-        ),
-        Error::ServiceExists(_) => (S::CONFLICT, "service_exists", "The name is taken"),
-        Error::DeviceCode(why) => (S::BAD_REQUEST, why.code(), "No token for this device code"),
-        Error::Invite(why @ InviteError::Unknown) => (S::FORBIDDEN, why.code(), "No such invite"),
-        Error::Invite(why) => (S::GONE, why.code(), "This invite gives nothing"),
-        Error::WiderThanInvite(_) => (
-            S::UNPROCESSABLE_ENTITY,
-            "wider_than_invite",
-            "Wider than the invite",
-        ),
+        Error::Denied(denial) => denial.into(),
+        Error::Proof(ProofError::Missing) | Error::KeyRequired => Code::ProofRequired,
+        Error::Proof(_) => Code::InvalidProof,
+        Error::Assertion(_) => Code::InvalidClient,
+        Error::NonceRequired => Code::UseDpopNonce,
+        Error::WrongKey => Code::WrongKey,
+        Error::NoClient => Code::MissingClient,
+        Error::WrongClient => Code::WrongClient,
+        Error::ServiceTokenRequired => Code::ServiceTokenRequired,
+        Error::ServiceExists(_) => Code::ServiceExists,
+        Error::DeviceCode(DeviceCodeError::Unknown) => Code::DeviceCodeUnknown,
+        Error::DeviceCode(DeviceCodeError::Pending) => Code::AuthorizationPending,
+        Error::DeviceCode(DeviceCodeError::TooSoon) => Code::SlowDown,
+        Error::DeviceCode(DeviceCodeError::Rejected(_)) => Code::AccessDenied,
+        Error::DeviceCode(DeviceCodeError::Expired) => Code::ExpiredToken,
+        Error::Invite(InviteError::Unknown) => Code::InvalidInvite,
+        Error::Invite(InviteError::Spent) => Code::InviteSpent,
+        Error::Invite(InviteError::Expired) => Code::InviteExpired,
+        Error::Invite(InviteError::Ended) => Code::InviteEnded,
+        Error::WiderThanInvite(_) => Code::WiderThanInvite,
         // Taken apart before.
         Error::Said(_, inner) => classify(inner),
-        Error::UnknownGrant => (S::UNAUTHORIZED, "unknown_grant", "Grant not known"),
-        Error::WrongRootToken => (S::UNAUTHORIZED, "wrong_root_token", "Root token refused"),
-        Error::RootTokenNotAccepted => (
-            S::UNAUTHORIZED,
-            "root_token_not_accepted",
-            "Root token not accepted",
-        ),
-        Error::GrantRequired { .. } => (S::FORBIDDEN, "grant_required", "Grant required"),
-        Error::InsufficientScope(_) => (S::FORBIDDEN, "insufficient_scope", "Insufficient scope"),
-        Error::LocalDevice => (S::FORBIDDEN, "local_device", "Not allowed"),
-        Error::NotFound(_) | Error::NoSuchPath => (S::NOT_FOUND, "not_found", "Not found"),
-        Error::NoSuchMethod => (
-            S::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "Method not allowed",
-        ),
-        Error::NotPending { .. } => (S::CONFLICT, "not_pending", "Not pending"),
-        Error::RequestExpired(_) => (S::GONE, "expired", "Expired"),
-        Error::WiderThanRequested(_) => (
-            S::UNPROCESSABLE_ENTITY,
-            "wider_than_requested",
-            "Wider than requested",
-        ),
-        Error::ChainTooLong => (S::UNPROCESSABLE_ENTITY, "chain_too_long", "Chain too long"),
-        Error::UnknownScope(_) => (S::BAD_REQUEST, "unknown_scope", "Unknown scope"),
-        Error::InvalidScope(_) => (S::BAD_REQUEST, "invalid_scope", "Scope refused"),
-        Error::InvalidTarget(_) => (S::BAD_REQUEST, "invalid_target", "Audience refused"),
-        Error::InvalidRequest(_) | Error::NotAGrant => {
-            (S::BAD_REQUEST, "invalid_request", "Invalid request")
+        Error::UnknownGrant => Code::UnknownGrant,
+        Error::WrongRootToken => Code::WrongRootToken,
+        Error::RootTokenNotAccepted => Code::RootTokenNotAccepted,
+        Error::GrantRequired { .. } => Code::GrantRequired,
+        Error::InsufficientScope(_) => Code::InsufficientScope,
+        Error::LocalDevice => Code::LocalDevice,
+        Error::NotFound(_) | Error::NoSuchPath => Code::NotFound,
+        Error::NoSuchMethod => Code::MethodNotAllowed,
+        Error::NotPending { .. } => Code::NotPending,
+        Error::RequestExpired(_) => Code::RequestExpired,
+        Error::WiderThanRequested(_) => Code::WiderThanRequested,
+        Error::ChainTooLong => Code::ChainTooLong,
+        Error::UnknownScope(_) => Code::UnknownScope,
+        Error::InvalidScope(_) => Code::InvalidScope,
+        Error::InvalidTarget(_) => Code::InvalidTarget,
+        Error::InvalidRequest(_) | Error::NotAGrant => Code::InvalidRequest,
+        Error::DuplicateAuthorization => Code::DuplicateAuthorization,
+        Error::UnsupportedGrantType(_) => Code::UnsupportedGrantType,
+        Error::TooLarge => Code::TooLarge,
+        Error::TooMany { .. } => Code::TooManyRequests,
+        Error::Overloaded => Code::Overloaded,
+        Error::TimedOut => Code::TimedOut,
+        Error::WrongSecret => Code::NotReady,
+        Error::Store(StoreError::Conflict) => Code::Conflict,
+        Error::Store(StoreError::NoCopy) => Code::NoBackup,
+        Error::Store(StoreError::ReadOnly(_) | StoreError::Unavailable(_)) => {
+            Code::StoreUnavailable
         }
-        Error::DuplicateAuthorization => (
-            S::BAD_REQUEST,
-            "duplicate_authorization",
-            "More than one credential",
-        ),
-        Error::UnsupportedGrantType(_) => (
-            S::BAD_REQUEST,
-            "unsupported_grant_type",
-            "Grant type not offered",
-        ),
-        Error::TooLarge => (S::PAYLOAD_TOO_LARGE, "too_large", "Too large"),
-        Error::TooMany { .. } => (
-            S::TOO_MANY_REQUESTS,
-            "too_many_requests",
-            "Too many requests",
-        ),
-        Error::Store(error) => classify_store(error),
-        Error::WrongSecret => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
-        Error::OtherInstall
+        Error::Store(
+            StoreError::Database(_)
+            | StoreError::Corrupt { .. }
+            | StoreError::Migrate(_)
+            | StoreError::Newer(_)
+            | StoreError::Url(_)
+            | StoreError::File { .. },
+        )
+        | Error::Panicked
+        | Error::OtherInstall
         | Error::AlreadyInitialised
         | Error::NotInitialised
         | Error::Secret(_)
         | Error::Chain(_)
-        | Error::Invalid(_) => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
-    }
-}
-
-fn classify_store(error: &StoreError) -> (StatusCode, &'static str, &'static str) {
-    use StatusCode as S;
-    match error {
-        StoreError::Conflict => (S::CONFLICT, "conflict", "Somebody was faster"),
-        StoreError::NoCopy => (S::UNPROCESSABLE_ENTITY, "no_backup", "Backed up elsewhere"),
-        StoreError::ReadOnly(_) => (
-            S::SERVICE_UNAVAILABLE,
-            "store_unavailable",
-            "The database cannot be written",
-        ),
-        StoreError::Unavailable(_) => (
-            S::SERVICE_UNAVAILABLE,
-            "store_unavailable",
-            "The database does not answer",
-        ),
-        StoreError::Database(_)
-        | StoreError::Corrupt { .. }
-        | StoreError::Migrate(_)
-        | StoreError::Newer(_)
-        | StoreError::Url(_)
-        | StoreError::File { .. } => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+        | Error::Invalid(_) => Code::Internal,
     }
 }
 
@@ -314,6 +272,9 @@ fn next(authority: &Authority, error: &Error) -> Vec<String> {
         | Error::UnsupportedGrantType(_)
         | Error::TooLarge
         | Error::TooMany { .. }
+        | Error::Overloaded
+        | Error::TimedOut
+        | Error::Panicked
         | Error::Store(_)
         | Error::WrongSecret
         | Error::OtherInstall

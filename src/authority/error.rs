@@ -156,6 +156,15 @@ pub enum Error {
         /// When to try again, in seconds.
         retry_after: u64,
     },
+    /// Too many requests are under way.
+    #[error("this node has more requests under way than it takes at once")]
+    Overloaded,
+    /// A request took too long.
+    #[error("the request took too long; nothing that it asked for may be taken for done")]
+    TimedOut,
+    /// A fault of this program.
+    #[error("a fault of this program ended the request")]
+    Panicked,
     /// The secret is not the one that the database was made with.
     #[error(
         "the online secret is not the one that this database was made with: all nodes of an install share one secret.key"

@@ -22,13 +22,7 @@ pub(crate) fn answer(refused: &Refused, site: Site<'_>, id: &RequestId) -> Respo
     // to nobody else.
     let caller = refused.caller.as_ref();
     let caller = caller.filter(|_| status == StatusCode::FORBIDDEN);
-    let mut problem = Document::new(
-        status.as_u16(),
-        why.code(),
-        why.title(),
-        detail,
-        id.as_str().to_owned(),
-    );
+    let mut problem = Document::new(why.kind(), why.title(), detail, id.as_str().to_owned());
     // One scope is asked for at a time, so what is required is what is missing.
     problem.missing = names.clone().unwrap_or_default();
     problem.required = names.unwrap_or_default();

@@ -8,6 +8,8 @@ use hardtack_token::{
 };
 use http::StatusCode;
 
+use crate::web::code::Code;
+
 /// A refusal. Its answer is put together in one place, [`super::problem`].
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -112,46 +114,34 @@ pub(crate) enum Remedy {
 }
 
 impl Refusal {
-    /// The stable machine-readable code.
-    pub(crate) const fn code(&self) -> &'static str {
+    /// The stable code, which the status goes with.
+    pub(crate) fn kind(&self) -> Code {
         match self {
-            Self::Token(denial) => denial.code(),
-            Self::Proof(_) | Self::NotBound => "invalid_proof",
-            Self::NotReady => "not_ready",
-            Self::DeniedByPolicy => "denied_by_policy",
-            Self::NoRoute => "no_route",
-            Self::AmbiguousPath(_) => "ambiguous_path",
-            Self::DuplicateAuthorization => "duplicate_authorization",
-            Self::InvalidRequest(_) => "invalid_request",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::ProxyNotTrusted => "proxy_not_trusted",
-            Self::RequestTimeout => "request_timeout",
-            Self::UpstreamFailed => "upstream_failed",
-            Self::NoUpstream => "no_upstream",
-            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Token(denial) => denial.into(),
+            Self::Proof(_) | Self::NotBound => Code::InvalidProof,
+            Self::NotReady => Code::NotReady,
+            Self::DeniedByPolicy => Code::DeniedByPolicy,
+            Self::NoRoute => Code::NoRoute,
+            Self::AmbiguousPath(_) => Code::AmbiguousPath,
+            Self::DuplicateAuthorization => Code::DuplicateAuthorization,
+            Self::InvalidRequest(_) => Code::InvalidRequest,
+            Self::NotFound => Code::NotFound,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::ProxyNotTrusted => Code::ProxyNotTrusted,
+            Self::RequestTimeout => Code::RequestTimeout,
+            Self::UpstreamFailed => Code::UpstreamFailed,
+            Self::NoUpstream => Code::NoUpstream,
+            Self::UpstreamTimeout => Code::UpstreamTimeout,
         }
     }
 
-    pub(crate) const fn status(&self) -> StatusCode {
-        match self {
-            Self::Token(denial) => match denial.kind() {
-                DenialKind::Unauthenticated => StatusCode::UNAUTHORIZED,
-                DenialKind::Forbidden => StatusCode::FORBIDDEN,
-                DenialKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            },
-            Self::Proof(_) | Self::NotBound => StatusCode::UNAUTHORIZED,
-            Self::DeniedByPolicy | Self::NoRoute | Self::ProxyNotTrusted => StatusCode::FORBIDDEN,
-            Self::AmbiguousPath(_) | Self::DuplicateAuthorization | Self::InvalidRequest(_) => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
-            Self::NotReady | Self::NoUpstream => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        }
+    /// The word of the code.
+    pub(crate) fn code(&self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind().status()
     }
 
     pub(crate) const fn title(&self) -> &'static str {

@@ -85,6 +85,9 @@ impl OpenClaw {
             | Error::WiderThanInvite(_)
             | Error::Invite(_)
             | Error::ChainTooLong
+            | Error::Overloaded
+            | Error::TimedOut
+            | Error::Panicked
             | Error::InvalidScope(_)
             | Error::InvalidTarget(_)
             | Error::InvalidRequest(_)

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::web::code::Code;
+
 /// The path of the metadata that challenges point to (RFC 9728).
 pub(crate) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
 
@@ -44,19 +46,13 @@ pub(crate) struct Document {
 
 impl Document {
     /// A problem of which no more is known yet.
-    pub(crate) fn new(
-        status: u16,
-        code: &'static str,
-        title: &'static str,
-        detail: String,
-        request_id: String,
-    ) -> Self {
+    pub(crate) fn new(code: Code, title: &'static str, detail: String, request_id: String) -> Self {
         Self {
-            r#type: format!("urn:hardtack:error:{code}"),
+            r#type: format!("urn:hardtack:error:{}", code.as_str()),
             title,
-            status,
+            status: code.status().as_u16(),
             detail,
-            code,
+            code: code.as_str(),
             request_id,
             required: Vec::new(),
             held: None,
@@ -97,7 +93,7 @@ mod tests {
     #[test]
     fn a_document_has_the_members_of_the_contract_in_their_order() {
         let id = "id-1".to_owned();
-        let mut document = Document::new(400, "ambiguous_path", "Title", "why".to_owned(), id);
+        let mut document = Document::new(Code::AmbiguousPath, "Title", "why".to_owned(), id);
         document.more.insert("extra".to_owned(), Value::Null);
         let text = String::from_utf8(document.to_bytes()).unwrap();
         assert_eq!(

@@ -128,7 +128,7 @@ fn a_node_with_another_secret_does_not_start() {
 }
 
 /// Lets nobody into a database, or everybody again.
-fn open_to_all(url: &str, open: bool) {
+pub(crate) fn open_to_all(url: &str, open: bool) {
     let options = PgConnectOptions::from_str(url).unwrap();
     let name = options.get_database().unwrap().to_owned();
     block_on(async {

@@ -8,6 +8,7 @@ pub(crate) mod nginx;
 pub(crate) mod people;
 pub(crate) mod relay;
 pub(crate) mod server;
+pub(crate) mod snapshot;
 pub(crate) mod sse;
 pub(crate) mod target;
 pub(crate) mod upstream;

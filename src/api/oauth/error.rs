@@ -104,7 +104,9 @@ fn classify(error: &Error, status: StatusCode) -> (StatusCode, &'static str) {
         | Error::Invite(_)
         | Error::TooLarge => (status, "invalid_request"),
         Error::TooMany { .. } => (status, "slow_down"),
+        Error::Overloaded | Error::TimedOut => (status, "temporarily_unavailable"),
         Error::Store(_)
+        | Error::Panicked
         | Error::WrongSecret
         | Error::OtherInstall
         | Error::AlreadyInitialised

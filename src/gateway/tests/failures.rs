@@ -82,8 +82,32 @@ async fn a_silent_upstream_is_told_from_a_client_that_stops_or_garbles() {
         .await;
         setup.response_timeout = Some(Duration::from_millis(100));
         let gateway = world.start(setup).await;
-        assert_eq!(gateway.send_raw(request).await.outcome(), expected);
+        let answer = gateway.send_raw(request).await;
+        assert_eq!(answer.outcome(), expected);
+        if answer.status > 400 {
+            kept(expected, &answer);
+        }
     }
+}
+
+/// Compares a refusal with the one that is kept. Those that need no patience are
+/// played against a real server, see `tests/server/errors.rs`.
+fn kept(outcome: &str, answer: &Answer) {
+    let mut body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    body["request_id"] = "<uuid>".into();
+    let header = |name| answer.header(name).unwrap_or_default();
+    let text = format!(
+        "{}\ncache-control: {}\ncontent-type: {}\n\n{body:#}\n",
+        answer.status,
+        header("cache-control"),
+        header("content-type"),
+    );
+    let name = outcome.replace(' ', "-");
+    let file = format!("tests/snapshots/errors/{name}-gateway.txt");
+    if crate::config::text("HARDTACK_WRITE_SNAPSHOTS").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "{file}");
 }
 
 #[tokio::test]

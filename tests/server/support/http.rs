@@ -60,6 +60,12 @@ impl Request {
         self
     }
 
+    /// The first value of a header that was put in.
+    pub(crate) fn value(&self, name: &str) -> &str {
+        let mut found = self.headers.iter().filter(|(n, _)| n == name);
+        found.next().map_or("", |(_, value)| value)
+    }
+
     pub(crate) fn bearer(self, token: &str) -> Self {
         self.header("authorization", format!("Bearer {token}"))
     }
