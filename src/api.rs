@@ -13,6 +13,7 @@ mod invites;
 mod large;
 mod metrics;
 mod oauth;
+mod openapi;
 mod pairing_requests;
 mod problem;
 mod revocations;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
 use ipnet::IpNet;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -36,6 +36,7 @@ use crate::authority::Authority;
 use crate::authority::error::Error;
 use crate::web::metrics::Metrics;
 use admit::Places;
+use openapi::{Route, oauth as of_oauth, open, v1};
 
 /// The longest request body, in bytes: the largest honest one is a form with two
 /// tokens and an assertion.
@@ -71,64 +72,49 @@ impl<E: Into<Error>> From<E> for Refusal {
     }
 }
 
-/// All routes of the API.
+/// Every route with its description.
+fn routes() -> Vec<Route> {
+    vec![
+        v1::ask().by(pairing_requests::create),
+        v1::list_requests().by(pairing_requests::list),
+        v1::show_request().by(pairing_requests::show),
+        v1::approve().by(pairing_requests::approve),
+        v1::reject().by(pairing_requests::reject),
+        v1::list_devices().by(devices::list),
+        v1::show_device().by(devices::show),
+        v1::fetch_grant().by(devices::grant),
+        v1::revoke_device().by(devices::revoke),
+        v1::retire_device().by(devices::retire),
+        v1::invite().by(invites::create),
+        v1::list_invites().by(invites::list),
+        v1::revoke_invite().by(invites::revoke),
+        v1::events().by(events::follow),
+        v1::issue_service().by(service_tokens::issue),
+        v1::list_services().by(service_tokens::list),
+        v1::revoke_service().by(service_tokens::revoke),
+        v1::whoami().by(whoami::whoami),
+        v1::scopes().by(scopes::list),
+        v1::audit().by(audit::list),
+        v1::backup().by(backup::make),
+        v1::revocations().by(revocations::list),
+        of_oauth::token().by(oauth::token),
+        of_oauth::device_authorization().by(oauth::device_authorization),
+        of_oauth::introspect().by(oauth::introspect),
+        of_oauth::revoke().by(oauth::revoke),
+        open::verification_page().by(oauth::verification_page),
+        open::healthz().by(health::healthz),
+        open::readyz().by(health::readyz),
+        open::metrics().by(metrics::show),
+        open::hardtack().by(well_known::hardtack),
+        open::authorization_server().by(well_known::authorization_server),
+        open::protected_resource().by(well_known::protected_resource),
+    ]
+}
+
+/// The API. What it answers is described in `/openapi.json`, by the same list.
 pub fn router(api: Api) -> Router {
     let finish = from_fn_with_state(api.clone(), finish::finish);
-    Router::new()
-        .route(
-            "/v1/pairing-requests",
-            post(pairing_requests::create).get(pairing_requests::list),
-        )
-        .route("/v1/pairing-requests/{id}", get(pairing_requests::show))
-        .route(
-            "/v1/pairing-requests/{id}/approve",
-            post(pairing_requests::approve),
-        )
-        .route(
-            "/v1/pairing-requests/{id}/reject",
-            post(pairing_requests::reject),
-        )
-        .route("/v1/devices", get(devices::list))
-        .route("/v1/devices/{id}", get(devices::show))
-        .route("/v1/devices/{id}/grant", get(devices::grant))
-        .route("/v1/devices/{id}/revoke", post(devices::revoke))
-        .route("/v1/devices/{id}/retire", post(devices::retire))
-        .route("/v1/invites", post(invites::create).get(invites::list))
-        .route("/v1/invites/{id}/revoke", post(invites::revoke))
-        .route("/v1/events", get(events::follow))
-        .route(
-            "/v1/service-tokens",
-            post(service_tokens::issue).get(service_tokens::list),
-        )
-        .route(
-            "/v1/service-tokens/{id}/revoke",
-            post(service_tokens::revoke),
-        )
-        .route("/v1/whoami", get(whoami::whoami))
-        .route("/v1/scopes", get(scopes::list))
-        .route("/v1/audit", get(audit::list))
-        .route("/v1/backup", post(backup::make))
-        .route(revocations::PATH, get(revocations::list))
-        .route(oauth::TOKEN_PATH, post(oauth::token))
-        .route(
-            oauth::DEVICE_AUTHORIZATION_PATH,
-            post(oauth::device_authorization),
-        )
-        .route(oauth::INTROSPECTION_PATH, post(oauth::introspect))
-        .route(oauth::REVOCATION_PATH, post(oauth::revoke))
-        .route(oauth::VERIFICATION_PATH, get(oauth::verification_page))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics::show))
-        .route("/.well-known/hardtack", get(well_known::hardtack))
-        .route(
-            "/.well-known/oauth-authorization-server",
-            get(well_known::authorization_server),
-        )
-        .route(
-            "/.well-known/oauth-protected-resource",
-            get(well_known::protected_resource),
-        )
+    openapi::router(routes())
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(from_fn(large::refuse))

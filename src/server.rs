@@ -38,7 +38,7 @@ use crate::gateway::{
     Gateway, GatewayError, GatewaySettings, InvalidSecret, ProxySecret, Timeouts, Upstream,
 };
 use crate::store::{DatabaseUrl, Store, StoreError};
-use crate::web::listener::{Came, Listener};
+use crate::web::listener::Listener;
 use crate::web::tls::{Certificate, TlsError};
 pub use announce::{Announced, Serving, announce};
 use certificate::Followed;

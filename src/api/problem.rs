@@ -40,10 +40,17 @@ impl Problem {
             status = StatusCode::UNAUTHORIZED;
         }
         // What failed inside is not the caller's business.
-        let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
-            "the request failed inside; the server's log has it under this request id".into()
-        } else {
-            error.to_string()
+        let detail = match error {
+            _ if status == StatusCode::INTERNAL_SERVER_ERROR => {
+                "the request failed inside; the server's log has it under this request id".into()
+            }
+            Error::Store(StoreError::Unavailable(_)) => {
+                "the database does not answer; ask again in a while".into()
+            }
+            Error::Store(StoreError::ReadOnly(_)) => {
+                "the database cannot be written: it is full, or may not be changed".into()
+            }
+            error => error.to_string(),
         };
         let id = request_id.to_string();
         let mut problem = Self {

@@ -13,7 +13,6 @@ macro_rules! codes {
 
         impl Code {
             /// Every code, in the order of the table.
-            #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The word that callers go by.
@@ -32,7 +31,6 @@ macro_rules! codes {
             }
 
             /// What it means and what to do.
-            #[cfg(test)]
             pub(crate) const fn meaning(self) -> &'static str {
                 match self { $(Self::$name => $meaning,)* }
             }

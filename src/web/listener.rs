@@ -6,8 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -128,38 +126,6 @@ impl Listener {
                 }
             }
         }
-    }
-}
-
-/// For the API. An error that concerns more than one connection passes.
-impl axum::serve::Listener for Listener {
-    type Io = Transport;
-    type Addr = Came;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            match self.tcp.accept().await {
-                Ok((stream, peer)) => {
-                    stream.set_nodelay(true).ok();
-                    return (self.open(stream), self.came(peer));
-                }
-                Err(error) if concerns_one_connection(&error) => {}
-                Err(error) => {
-                    tracing::error!(%error, "cannot accept connections");
-                    tokio::time::sleep(BREATH).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(self.came(self.tcp.local_addr()?))
-    }
-}
-
-impl Connected<IncomingStream<'_, Listener>> for Came {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        *stream.remote_addr()
     }
 }
 

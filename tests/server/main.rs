@@ -62,6 +62,8 @@ mod nodes;
 #[cfg(test)]
 mod oauth;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod openclaw;
 #[cfg(test)]
 mod policy_files;
