@@ -269,7 +269,12 @@ impl Listing {
 
     /// The page after a cursor of this type.
     pub(crate) fn page<T: std::str::FromStr>(&self) -> Result<Page<T>, Refusal> {
-        let after = self.page.after.as_deref().map(str::parse).transpose();
+        // A cursor is an id or a number, and none of ours is below zero.
+        let after = self.page.after.as_deref().map(|text| match text {
+            text if text.starts_with('-') => "".parse(),
+            text => text.parse(),
+        });
+        let after = after.transpose();
         Ok(Page {
             after: after.map_err(|_| Error::InvalidRequest("`after` is no cursor".to_owned()))?,
             limit: self.page.limit,
