@@ -27,11 +27,7 @@ const KEEP_ALIVE: KeepAlive = KeepAlive {
 
 /// Serves `router` on `listener` until `shutdown` is ready, then waits until
 /// what was begun has ended.
-pub(super) async fn serve(
-    listener: Listener,
-    router: Router,
-    shutdown: impl Future<Output = ()>,
-) {
+pub(super) async fn serve(listener: Listener, router: Router, shutdown: impl Future<Output = ()>) {
     let mut http = http1::Builder::new();
     // The time runs between requests too: idle connections are closed by it.
     http.timer(TokioTimer::new())

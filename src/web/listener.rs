@@ -1,5 +1,5 @@
 //! Connections in: accepted, and each served by a task of its own until told to
-//! stop. Every door but the API's uses it; that one is axum's to serve.
+//! stop. Every door uses it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
