@@ -31,8 +31,12 @@ fn bytes_that_are_no_http_do_no_harm() {
             let mut connection = Connection::open(url);
             connection.stream().write_all(bytes).ok();
             connection.stream().shutdown(Shutdown::Write).ok();
-            // Refused, or nothing at all.
-            if let Ok(head) = connection.answer_head() {
+            // Refused, or nothing at all; to the preface of HTTP/2 the gateway
+            // answers in frames, for Envoy asks there.
+            let is_http2 = bytes.starts_with(b"PRI");
+            if let Ok(head) = connection.answer_head()
+                && !is_http2
+            {
                 let status: u16 = head.word(1).parse().unwrap();
                 assert!((400..500).contains(&status) || status == 505, "{head:?}");
             }
