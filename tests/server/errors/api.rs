@@ -183,15 +183,18 @@ fn too_much(rows: &mut Rows) {
     let install = Install::new();
     let server = &install.server;
     let ask = server.proven(&Device::new(1), &ask("operator.read"));
-    let mut open: Vec<_> = (0..AT_ONCE)
-        .map(|_| {
-            let mut connection = Connection::open(&server.url);
-            connection.begin_sized(&ask, 100);
-            connection
-        })
-        .collect();
+    let begin = || {
+        let mut connection = Connection::open(&server.url);
+        connection.begin_sized(&ask, 100);
+        connection
+    };
+    let mut open: Vec<_> = (0..AT_ONCE).map(|_| begin()).collect();
     let refused = eventually("it is full", || {
         let answer = server.send(&Request::get("/v1/scopes"));
+        // The question itself may have had the place of one of them.
+        if answer.status != 503 {
+            open.push(begin());
+        }
         (answer.status == 503).then_some(answer)
     });
     rows.keep(server, V1, "503 overloaded", &refused);
