@@ -38,7 +38,7 @@ use crate::gateway::{
     Gateway, GatewayError, GatewaySettings, InvalidSecret, ProxySecret, Timeouts, Upstream,
 };
 use crate::store::{DatabaseUrl, Store, StoreError};
-use crate::web::listener::Listener;
+use crate::web::listener::{Http, Listener};
 use crate::web::tls::{Certificate, TlsError};
 pub use announce::{Announced, Serving, announce};
 use certificate::Followed;
@@ -338,12 +338,12 @@ async fn listeners(
 ) -> Result<(Listener, Listener), ServeError> {
     Ok(match passed {
         Some((api, gateway)) => (
-            Listener::new(api, certificate.cloned()),
-            Listener::new(gateway, certificate.cloned()),
+            Listener::new(api, certificate.cloned(), Http::OneAndTwo),
+            Listener::new(gateway, certificate.cloned(), Http::OneAndTwo),
         ),
         None => (
-            listen(config.listen, certificate).await?,
-            listen(config.gateway_listen, certificate).await?,
+            listen(config.listen, certificate, Http::OneAndTwo).await?,
+            listen(config.gateway_listen, certificate, Http::OneAndTwo).await?,
         ),
     })
 }
@@ -351,10 +351,11 @@ async fn listeners(
 async fn listen(
     address: SocketAddr,
     certificate: Option<&Certificate>,
+    speaks: Http,
 ) -> Result<Listener, ServeError> {
     let tcp = TcpListener::bind(address).await;
     let tcp = tcp.map_err(|error| ServeError::Listen { address, error })?;
-    Ok(Listener::new(tcp, certificate.cloned()))
+    Ok(Listener::new(tcp, certificate.cloned(), speaks))
 }
 
 fn settings(

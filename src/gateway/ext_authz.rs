@@ -1,12 +1,10 @@
 //! Envoy's `ext_authz` (`envoy.service.auth.v3`) over gRPC: the door of proxies
 //! that ask in a protocol of their own, and do as they are told with headers.
 //!
-//! It is served at the gateway's listener, to whoever speaks HTTP/2 there.
+//! It is served at the gateway's listener, over HTTP/2.
 
 mod grpc;
 pub(crate) mod messages;
-mod preface;
-mod serve;
 
 use http::Response;
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
@@ -22,27 +20,38 @@ use crate::gateway::log::{self, Line};
 use crate::gateway::refusal::{Refusal, Refused};
 use crate::gateway::reverse_proxy::Sender;
 use crate::gateway::upgrade;
+use crate::web::listener::Came;
 use crate::web::peer::Peer;
 use grpc::Status;
 use messages::{CheckRequest, CheckResponse, HttpRequest};
-pub(crate) use serve::unless_http2;
 
 /// The only method there is.
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+/// What the methods of all versions start with.
+const PREFIX: &str = "/envoy.service.auth.";
 
 /// Whether a request is Envoy's question.
-fn is_check(parts: &Parts) -> bool {
-    parts.uri.path() == CHECK && grpc::is_call(parts)
+///
+/// SECURITY: so is a method that there is not. An upstream could else answer it.
+pub(crate) fn is_question(parts: &Parts) -> bool {
+    parts.uri.path().starts_with(PREFIX) && grpc::is_call(parts)
 }
 
 impl Gateway {
     /// Answers Envoy's question.
-    async fn check(
+    pub(crate) async fn question(
         &self,
-        parts: &Parts,
+        parts: Parts,
         body: Incoming,
-        sender: Sender<'_>,
+        came: Came,
     ) -> Response<AnswerBody> {
+        let peer = Peer::new(came, &self.trusted_proxies);
+        let id = self.ids.next(self.decider.clock().now_millis());
+        let sender = Sender {
+            peer,
+            client: peer.client(&parts.headers, &self.trusted_proxies),
+            id: &id,
+        };
         // SECURITY: before anything is read, and as at the other doors.
         if !self.is_proxy(&parts.headers, sender.peer) {
             let line = Line {
@@ -55,6 +64,9 @@ impl Gateway {
                 Status::PermissionDenied,
                 "only this gateway's proxies may ask",
             );
+        }
+        if parts.uri.path() != CHECK {
+            return grpc::failure(Status::Unimplemented, "v3 is spoken here, and Check only");
         }
         match grpc::read::<CheckRequest>(body).await {
             Ok(asked) => grpc::message(&self.answer_check(asked, sender)),

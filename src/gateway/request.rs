@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Version};
 
@@ -13,6 +13,34 @@ use crate::gateway::refusal::Refusal;
 use crate::gateway::upgrade;
 use hardtack_token::path::canonical;
 use hardtack_token::{Asked, Credential, WEBSOCKET};
+
+/// Gives a request of HTTP/2 the form that one of HTTP/1.1 has, so that whatever
+/// follows reads one: `:authority` as `Host`, and one `Cookie` header (RFC 9113
+/// sections 8.3.1 and 8.2.3).
+pub(crate) fn in_one_form(parts: &mut Parts) {
+    if parts.version != Version::HTTP_2 {
+        return;
+    }
+    // SECURITY: a `Host` that is there stays, so that it is compared.
+    if !parts.headers.contains_key(HOST)
+        && let Some(authority) = parts.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        parts.headers.insert(HOST, host);
+    }
+    let mut cookies = parts.headers.get_all(COOKIE).iter();
+    if let (Some(first), Some(second)) = (cookies.next(), cookies.next()) {
+        let mut whole = first.as_bytes().to_vec();
+        for crumb in std::iter::once(second).chain(cookies) {
+            whole.extend_from_slice(b"; ");
+            whole.extend_from_slice(crumb.as_bytes());
+        }
+        // Parts of values, and what stands between them: a value.
+        if let Ok(whole) = HeaderValue::from_bytes(&whole) {
+            parts.headers.insert(COOKIE, whole);
+        }
+    }
+}
 
 /// A request with one meaning.
 #[derive(Debug)]

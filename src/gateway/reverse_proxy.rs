@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hardtack_token::Asked;
-use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, Uri, Version};
+use http::{Method, Request, Response, Uri, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::sync::Notify;
 
 use crate::gateway::body::AnswerBody;
+#[cfg(feature = "envoy")]
+use crate::gateway::ext_authz;
 use crate::gateway::forward_auth::Door;
 use crate::gateway::headers::Outgoing;
 use crate::gateway::identity::Identity;
@@ -20,7 +22,7 @@ use crate::gateway::log::{self, Line, Subject};
 use crate::gateway::own::{self, Own};
 use crate::gateway::proxy::Proxy;
 use crate::gateway::refusal::{Refusal, Refused};
-use crate::gateway::request::Received;
+use crate::gateway::request::{self, Received};
 use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::streams::{Opening, Stream};
 use crate::gateway::tunnel::Open;
@@ -54,7 +56,7 @@ struct Way<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub(crate) open: Open,
-    /// Cuts it off.
+    /// Cuts it off, or the request's stream where it carries several.
     pub(crate) cut: Arc<Notify>,
 }
 
@@ -76,7 +78,14 @@ impl Gateway {
     ) -> Response<AnswerBody> {
         let Connection { open, cut } = connection;
         let started = Stopwatch::start();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        #[cfg(feature = "envoy")]
+        if ext_authz::is_question(&parts) {
+            return Box::pin(self.question(parts, body, came)).await;
+        }
+        request::in_one_form(&mut parts);
+        let is_http2 = parts.version == Version::HTTP_2;
+        let is_head = parts.method == Method::HEAD;
         let peer = Peer::new(came, &self.trusted_proxies);
         let millis = self.decider.clock().now_millis();
         // A proxy that asks passes the client's headers on, its request id too.
@@ -90,7 +99,8 @@ impl Gateway {
         let mut response = match self.course(&parts, !body.is_end_stream(), sender, cut) {
             Course::Forward(way) => self.forward(parts, body, way, sender, open).await,
             Course::Answer(mut answer) => {
-                if dismiss(body, parts.headers.contains_key(EXPECT)) {
+                // A stream of HTTP/2 is reset behind its answer.
+                if !is_http2 && dismiss(body, parts.headers.contains_key(EXPECT)) {
                     let close = HeaderValue::from_static("close");
                     answer.headers_mut().insert(CONNECTION, close);
                 }
@@ -100,6 +110,9 @@ impl Gateway {
         // What an upstream calls the request is for its own logs.
         let id = id.value().clone();
         response.headers_mut().insert(&X_REQUEST_ID, id);
+        if is_http2 && is_head {
+            leave_body_out(&mut response);
+        }
         self.metrics.passed(started.took());
         response
     }
@@ -250,6 +263,14 @@ impl<'a> Sender<'a> {
             client: self.client,
             id: self.id,
         }
+    }
+}
+
+/// An answer to HEAD has the length of its body. Over HTTP/1.1 hyper sees to that.
+fn leave_body_out(answer: &mut Response<AnswerBody>) {
+    if let Some(length) = answer.body().whole_bytes().map(<[u8]>::len) {
+        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+        *answer.body_mut() = AnswerBody::whole(Vec::new());
     }
 }
 

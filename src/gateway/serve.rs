@@ -1,6 +1,7 @@
 //! The listener: connections in, each served until it or the gateway closes.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use crate::gateway::Gateway;
-#[cfg(feature = "envoy")]
-use crate::gateway::ext_authz::unless_http2;
 use crate::gateway::proxy::BUFFER;
 use crate::gateway::reverse_proxy::Connection;
+use crate::gateway::tunnel::Open;
+use crate::web::http2;
 use crate::web::listener::{Came, KeepAlive, Listener};
+use crate::web::preface::Begun;
 use crate::web::transport::Transport;
 
 /// The longest head of a request. A token takes up to 6 KiB of it.
@@ -61,10 +64,7 @@ async fn accept(listener: Listener, gateway: Arc<Gateway>, shutdown: impl Future
         // WebSockets have left their connections behind.
         stops.closed().await;
     };
-    if tokio::time::timeout(gateway.timeouts().drain, all)
-        .await
-        .is_err()
-    {
+    if timeout(gateway.timeouts().drain, all).await.is_err() {
         let left = stops.receiver_count();
         tracing::warn!(left, "connections are cut off: the drain time is over");
     }
@@ -88,18 +88,44 @@ async fn connection(
     gateway: Arc<Gateway>,
     this: Connection,
 ) {
+    let mut open = this.open.clone();
+    let begun = timeout(gateway.timeouts().request_head, Begun::read(transport));
+    let begun = tokio::select! {
+        begun = begun => begun,
+        _ = open.changed() => return,
+    };
+    let error: Box<dyn Error + Send + Sync> = match begun {
+        Ok(Ok((connection, true))) => {
+            match Box::pin(serve_http2(connection, came, gateway, open)).await {
+                Ok(()) => return,
+                Err(error) => error.into(),
+            }
+        }
+        Ok(Ok((connection, false))) => {
+            match serve_http1(http, connection, came, gateway, this).await {
+                Ok(()) => return,
+                Err(error) => error.into(),
+            }
+        }
+        Ok(Err(error)) => error.into(),
+        Err(elapsed) => elapsed.into(),
+    };
+    tracing::debug!(%error, peer = %came.from, "connection ended");
+}
+
+async fn serve_http1(
+    http: http1::Builder,
+    connection: Begun<Transport>,
+    came: Came,
+    gateway: Arc<Gateway>,
+    this: Connection,
+) -> hyper::Result<()> {
     let Connection { mut open, cut } = this.clone();
-    #[cfg(feature = "envoy")]
-    let questioned = Arc::clone(&gateway);
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, this) = (Arc::clone(&gateway), this.clone());
         async move { Ok::<_, Infallible>(gateway.handle(request, came, this).await) }
     });
-    #[cfg(feature = "envoy")]
-    let Some(transport) = unless_http2(transport, &questioned, came, open.clone()).await else {
-        return;
-    };
-    let connection = http.serve_connection(TokioIo::new(transport), service);
+    let connection = http.serve_connection(TokioIo::new(connection), service);
     let mut connection = pin!(connection.with_upgrades());
     let served = async {
         tokio::select! {
@@ -108,11 +134,29 @@ async fn connection(
         }
         connection.await
     };
-    let ended = tokio::select! {
+    tokio::select! {
         ended = served => ended,
-        () = cut.notified() => return,
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, peer = %came.from, "connection ended");
+        () = cut.notified() => Ok(()),
     }
+}
+
+async fn serve_http2(
+    connection: Begun<Transport>,
+    came: Came,
+    gateway: Arc<Gateway>,
+    open: Open,
+) -> Result<(), http2::Ended> {
+    let idle = gateway.timeouts().request_head;
+    let stop = open.clone();
+    http2::serve(connection, idle, stop, move |request| {
+        let (gateway, open) = (Arc::clone(&gateway), open.clone());
+        async move {
+            let this = Connection {
+                open,
+                cut: http2::cut(),
+            };
+            gateway.handle(request, came, this).await
+        }
+    })
+    .await
 }

@@ -8,6 +8,8 @@ mod events;
 mod ext_authz;
 mod failures;
 mod forward_auth;
+mod http2;
+mod http2_frames;
 mod proofs;
 mod refused;
 mod sockets;

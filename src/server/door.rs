@@ -9,7 +9,7 @@ use crate::authority::Authority;
 use crate::config::OpenClawConfig;
 use crate::openclaw::{self, OpenClaw, Settings, Timeouts, Upstream};
 use crate::server::{ServeError, listen, local_url, stopped};
-use crate::web::listener::Listener;
+use crate::web::listener::{Http, Listener};
 use crate::web::tls::Certificate;
 
 /// A door that is not open yet.
@@ -31,7 +31,7 @@ impl Door {
         };
         let upstream: Upstream = upstream.parse()?;
         Ok(Some(Self {
-            listener: listen(config.openclaw_listen, certificate).await?,
+            listener: listen(config.openclaw_listen, certificate, Http::One).await?,
             settings: Settings {
                 upstream,
                 trusted_proxies: trusted_proxies.to_vec(),

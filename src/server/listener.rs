@@ -1,17 +1,25 @@
 //! What is spoken at the API's door, and its limits.
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::response::Response;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
+use tokio::time::timeout;
+use tower_service::Service;
 
+use crate::web::http2;
 use crate::web::listener::{Came, KeepAlive, Listener};
+use crate::web::preface::Begun;
 use crate::web::transport::Transport;
 
 /// How long the head of a request may take, and the next request on a connection.
@@ -50,20 +58,54 @@ async fn connection(
     came: Came,
     router: Router,
 ) {
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(came));
-        let mut router = router.clone();
-        async move { tower_service::Service::call(&mut router, request).await }
-    });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(transport), service));
-    let served = async {
-        tokio::select! {
-            ended = connection.as_mut() => return ended,
-            _ = stop.changed() => connection.as_mut().graceful_shutdown(),
-        }
-        connection.await
+    let begun = tokio::select! {
+        begun = timeout(REQUEST_HEAD, Begun::read(transport)) => begun,
+        _ = stop.changed() => return,
     };
-    if let Err(error) = served.await {
+    let ended = match begun {
+        Ok(Ok((connection, true))) => Box::pin(serve_http2(connection, stop, came, router)).await,
+        Ok(Ok((connection, false))) => serve_http1(http, connection, stop, came, router).await,
+        Ok(Err(error)) => Err(error.into()),
+        Err(elapsed) => Err(elapsed.into()),
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, peer = %came.from, "connection ended");
     }
+}
+
+type Ended = Result<(), Box<dyn Error + Send + Sync>>;
+
+async fn serve_http1(
+    http: http1::Builder,
+    connection: Begun<Transport>,
+    mut stop: watch::Receiver<bool>,
+    came: Came,
+    router: Router,
+) -> Ended {
+    let service = service_fn(move |request| {
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(answer(router, came, request).await) }
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(connection), service));
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        _ = stop.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
+}
+
+async fn serve_http2(
+    connection: Begun<Transport>,
+    stop: watch::Receiver<bool>,
+    came: Came,
+    router: Router,
+) -> Ended {
+    let service = move |request| answer(router.clone(), came, request);
+    Ok(http2::serve(connection, REQUEST_HEAD, stop, service).await?)
+}
+
+async fn answer(mut router: Router, came: Came, mut request: Request<Incoming>) -> Response {
+    request.extensions_mut().insert(ConnectInfo(came));
+    let Ok(response) = router.call(request).await;
+    response
 }

@@ -21,6 +21,16 @@ const BREATH: Duration = Duration::from_millis(100);
 pub struct Listener {
     tcp: TcpListener,
     certificate: Option<Certificate>,
+    speaks: Http,
+}
+
+/// What is spoken at a door.
+#[derive(Clone, Copy, Debug)]
+pub enum Http {
+    /// HTTP/1.1, and WebSockets.
+    One,
+    /// HTTP/2 as well.
+    OneAndTwo,
 }
 
 /// How a connection came.
@@ -59,8 +69,12 @@ pub(crate) struct KeepAlive {
 impl Listener {
     /// Connections of `tcp`, encrypted if there is a certificate.
     #[must_use]
-    pub const fn new(tcp: TcpListener, certificate: Option<Certificate>) -> Self {
-        Self { tcp, certificate }
+    pub const fn new(tcp: TcpListener, certificate: Option<Certificate>, speaks: Http) -> Self {
+        Self {
+            tcp,
+            certificate,
+            speaks,
+        }
     }
 
     /// The address that it listens on.
@@ -84,7 +98,7 @@ impl Listener {
     fn open(&self, stream: TcpStream) -> Transport {
         match &self.certificate {
             None => Transport::Plain(stream),
-            Some(certificate) => certificate.begin(stream),
+            Some(certificate) => certificate.begin(stream, self.speaks),
         }
     }
 

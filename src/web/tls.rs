@@ -1,5 +1,5 @@
 //! The certificate of the listeners: one for all, read again when its files
-//! change. TLS 1.2 and 1.3, HTTP/1.1.
+//! change. TLS 1.2 and 1.3.
 
 use std::fmt;
 use std::io;
@@ -16,12 +16,16 @@ use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use crate::web::listener::Http;
 use crate::web::transport::Transport;
 
 /// A certificate in force. A clone is the same one.
 #[derive(Clone)]
 pub struct Certificate {
-    acceptor: TlsAcceptor,
+    /// For doors of HTTP/1.1 alone, WebSockets among it.
+    http1: TlsAcceptor,
+    /// For doors that speak HTTP/2 too.
+    http2: TlsAcceptor,
     in_force: Arc<InForce>,
 }
 
@@ -75,8 +79,11 @@ impl Certificate {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&in_force) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let http1 = TlsAcceptor::from(Arc::new(config.clone()));
+        config.alpn_protocols.insert(0, b"h2".to_vec());
         Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            http1,
+            http2: TlsAcceptor::from(Arc::new(config)),
             in_force,
         })
     }
@@ -88,8 +95,13 @@ impl Certificate {
         Ok(())
     }
 
-    pub(crate) fn begin(&self, stream: TcpStream) -> Transport {
-        Transport::Handshake(Box::new(self.acceptor.accept(stream)))
+    /// Begins a handshake. Which HTTP both sides speak is agreed on by ALPN.
+    pub(crate) fn begin(&self, stream: TcpStream, speaks: Http) -> Transport {
+        let acceptor = match speaks {
+            Http::One => &self.http1,
+            Http::OneAndTwo => &self.http2,
+        };
+        Transport::Handshake(Box::new(acceptor.accept(stream)))
     }
 }
 

@@ -89,6 +89,55 @@ fn everything_works_over_encrypted_listeners() {
 }
 
 #[test]
+fn which_http_is_spoken_is_agreed_on_in_the_handshake() {
+    let host = Machine::new();
+    let upstream = Upstream::start();
+    let server = encrypted(&host, &["--upstream", &upstream.url]);
+    let spoken = |url: &str, how: &str| {
+        let shown = [
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_version} %{http_code}",
+        ];
+        let said = curl(&host, "now", url, &[&shown[..], &[how]].concat());
+        said.ok().trim().to_owned()
+    };
+    for (url, code) in [
+        (format!("{}/healthz", server.url), 200),
+        (format!("{}/v1/whoami", server.url), 401),
+        (
+            format!("{}/.well-known/oauth-protected-resource", server.gateway),
+            200,
+        ),
+        (format!("{}/api/x", server.gateway), 401),
+    ] {
+        assert_eq!(spoken(&url, "--http2"), format!("2 {code}"), "{url}");
+        assert_eq!(spoken(&url, "--http1.1"), format!("1.1 {code}"), "{url}");
+        assert_eq!(
+            spoken(&url, "--http2-prior-knowledge"),
+            format!("2 {code}"),
+            "{url}"
+        );
+    }
+    drop(server);
+    // Without TLS it is known beforehand, or not spoken.
+    let plain = Machine::new();
+    let server = Server::start(&plain, &[]);
+    for url in [&server.url, &server.gateway] {
+        let url = format!("{url}/healthz");
+        let code = if url.starts_with(&server.url) {
+            200
+        } else {
+            401
+        };
+        let known = spoken(&url, "--http2-prior-knowledge");
+        assert_eq!(known, format!("2 {code}"));
+        assert_eq!(spoken(&url, "--http2"), format!("1.1 {code}"));
+    }
+}
+
+#[test]
 fn this_machine_knows_its_server_by_its_certificate_whatever_its_name() {
     let host = Machine::new();
     certificate(&host, "now", "DNS:auth.example");

@@ -320,9 +320,12 @@ async fn what_is_no_question_is_no_permit() {
     assert_eq!(status, "0");
     let answer = Answer(CheckResponse::decode(&body[5..]).unwrap());
     assert_eq!(answer.outcome(), "400 invalid_request");
-    // HTTP/2 is for questions.
-    let request = Request::get("http://hardtack/assets/x");
-    let request = request.body(Full::default()).unwrap();
-    let (_, body, status) = envoy.send(request).await;
-    assert_eq!(status, 400, "{body:?}");
+    // Another method of the service, and a request that is no question at all.
+    let other = "http://gw.example/envoy.service.auth.v2.Authorization/Check";
+    let other = Request::post(other).header("content-type", "application/grpc");
+    let (headers, ..) = envoy.send(other.body(Full::default()).unwrap()).await;
+    assert_eq!(headers["grpc-status"], "12");
+    let request = Request::get("http://gw.example/assets/x");
+    let (_, body, status) = envoy.send(request.body(Full::default()).unwrap()).await;
+    assert_eq!(status, 503, "{body:?}");
 }

@@ -52,6 +52,11 @@ impl Upstreams {
         Self { url, accepted }
     }
 
+    /// The connection of the next request.
+    pub(super) async fn accepted(&mut self) -> TcpStream {
+        soon(self.accepted.recv()).await.unwrap()
+    }
+
     /// Sends the head of a request, and perhaps more, through the gateway.
     pub(super) async fn send(&mut self, gateway: &Running, text: &str) -> Ends {
         let mut client = gateway.connect().await;

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::upstreams::Echo;
 use crate::domain::policy::{Policy, Source};
 use crate::gateway::{Gateway, GatewaySettings, Timeouts, serve};
-use crate::web::listener::Listener;
+use crate::web::listener::{Http, Listener};
 
 pub(super) const NOW: Timestamp = Timestamp::from_unix(1_796_083_200);
 pub(super) const GATEWAY: &str = "http://gw.example";
@@ -68,6 +68,7 @@ pub(super) struct Setup {
     pub(super) trusted: Vec<&'static str>,
     pub(super) proxy_secret: Option<&'static str>,
     pub(super) response_timeout: Option<Duration>,
+    pub(super) request_head: Option<Duration>,
 }
 
 /// A device's key.
@@ -184,6 +185,7 @@ impl World {
 
     pub(super) async fn start(&mut self, setup: Setup) -> Running {
         let upstream = setup.upstream.map(|url| url.parse().unwrap());
+        let timeouts = Timeouts::default();
         let settings = GatewaySettings {
             origin: GATEWAY.parse().unwrap(),
             issuer: ISSUER.parse().unwrap(),
@@ -195,8 +197,9 @@ impl World {
                 .collect(),
             proxy_secret: setup.proxy_secret.map(|secret| secret.parse().unwrap()),
             timeouts: Timeouts {
-                response: setup.response_timeout.unwrap_or(Duration::from_mins(1)),
-                ..Timeouts::default()
+                response: setup.response_timeout.unwrap_or(timeouts.response),
+                request_head: setup.request_head.unwrap_or(timeouts.request_head),
+                ..timeouts
             },
         };
         let gateway = Gateway::new(
@@ -215,7 +218,7 @@ impl World {
         Running {
             address,
             served: tokio::spawn(serve(
-                Listener::new(listener, None),
+                Listener::new(listener, None, Http::OneAndTwo),
                 Arc::clone(&gateway),
                 shutdown,
             )),

@@ -1,4 +1,5 @@
-//! Which HTTP a client speaks, by the first bytes that it sends.
+//! Which HTTP a client speaks, by the first bytes that it sends. Over TLS it was
+//! agreed on by ALPN, and shows in the same bytes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
