@@ -31,6 +31,7 @@ pub mod pairing;
 pub mod proof;
 pub mod query;
 pub mod ready;
+pub mod redeem;
 pub mod rename;
 pub mod restore;
 pub mod rotate;

@@ -9,6 +9,7 @@ use clap::Args;
 use hardtack_token::Origin;
 use ipnet::IpNet;
 
+use crate::domain::setup_code::GatewayUrl;
 use crate::store::DatabaseUrl;
 
 /// The form of log lines.
@@ -119,6 +120,9 @@ pub struct OpenClawConfig {
         default_value = "127.0.0.1:18789"
     )]
     pub openclaw_listen: SocketAddr,
+    /// Where OpenClaw's clients reach hardtack, for setup codes, as a `wss` URL [default: the listen address]
+    #[arg(long, env = "HARDTACK_OPENCLAW_URL")]
+    pub openclaw_url: Option<GatewayUrl>,
     /// How far the clock of an OpenClaw device may be off
     #[arg(long, env = "HARDTACK_OPENCLAW_SKEW", default_value = "2m", value_parser = humantime::parse_duration)]
     pub openclaw_skew: Duration,

@@ -9,4 +9,5 @@ pub mod operation;
 pub mod pairing;
 pub mod policy;
 pub mod service_token;
+pub mod setup_code;
 pub mod user_code;

@@ -13,7 +13,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("api", &["domain", "store", "authority", "web"]),
     ("gateway", &["domain", "web"]),
     ("openclaw", &["domain", "authority", "web"]),
-    ("config", &["store"]),
+    ("config", &["domain", "store"]),
     ("telemetry", &["config"]),
     ("data_dir", &["config", "authority"]),
     (

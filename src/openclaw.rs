@@ -33,6 +33,7 @@ mod reasons;
 mod serve;
 mod session;
 mod sessions;
+mod setup;
 mod socket;
 mod tokens;
 mod upgrade;
@@ -46,6 +47,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::authority::Authority;
+use crate::domain::setup_code::GatewayUrl;
 use events::News;
 use limits::{Addresses, Lockouts};
 pub use serve::serve;
@@ -57,6 +59,8 @@ pub use upstream::Upstream;
 pub struct Settings {
     /// The gateway that clients are passed on to.
     pub upstream: Upstream,
+    /// Where clients reach this door, as setup codes say it.
+    pub url: GatewayUrl,
     /// Proxies whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How far a device's clock may be off.

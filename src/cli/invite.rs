@@ -14,6 +14,7 @@ use super::output::{self, joined, text};
 use crate::authority::OPERATOR;
 use crate::domain::ids::InviteId;
 use crate::domain::operation::Operation;
+use crate::domain::setup_code::GatewayUrl;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Invite {
@@ -32,6 +33,9 @@ pub(super) struct Invite {
     /// Name for the device
     #[arg(long)]
     name: Option<String>,
+    /// Print a setup code for OpenClaw's clients, which come to this `wss` URL
+    #[arg(long, value_name = "URL")]
+    openclaw_url: Option<GatewayUrl>,
 }
 
 pub(super) async fn create(
@@ -46,9 +50,16 @@ pub(super) async fn create(
         "expires_in": invite.ttl.as_secs(),
         "grant_expires_in": invite.expires.map(|d| d.as_secs()),
     }));
-    let answer = session
+    let mut answer = session
         .call(Operation::DevicesInvite, Method::POST, "/v1/invites", body)
         .await?;
+    let setup_code = invite
+        .openclaw_url
+        .as_ref()
+        .and_then(|url| setup_code(&answer, url));
+    if let (Some(code), Some(members)) = (&setup_code, answer.as_object_mut()) {
+        members.insert("setup_code".into(), json!(code));
+    }
     if context.json() {
         return output::json(&answer);
     }
@@ -60,10 +71,19 @@ pub(super) async fn create(
         "there     hardtack pair --url {} --invite {code}",
         session.client.server()
     ))?;
+    if let Some(code) = setup_code {
+        output::line(&format!("openclaw  openclaw connect {code}"))?;
+    }
     output::line(&format!(
         "undo      hardtack devices uninvite {}",
         text(&answer, "id")
     ))
+}
+
+/// The invite in the form that OpenClaw's clients take.
+fn setup_code(invite: &Value, url: &GatewayUrl) -> Option<String> {
+    let expires_at = text(invite, "expires_at").parse().ok()?;
+    Some(url.setup_code(text(invite, "code"), expires_at))
 }
 
 pub(super) async fn list(session: &mut Session, context: &Context) -> Result<(), Failure> {

@@ -20,6 +20,9 @@ const GROUP: usize = 4;
 pub struct InviteCode(Zeroizing<String>);
 
 impl InviteCode {
+    /// What stands between codes that are brought together.
+    pub const BETWEEN: &str = ".";
+
     /// Makes a new code.
     pub fn generate(rng: &mut impl Rng) -> Self {
         let letter = |_| {

@@ -7,6 +7,8 @@
 use hardtack_token::{ScopeSet, TokenText};
 
 use crate::authority::connection::{Admission, Party, ProvenDevice, Standing};
+use crate::authority::error::{Error, InviteError};
+use crate::authority::redeem::Handed;
 use crate::domain::grant::GrantRecord;
 use crate::openclaw::OpenClaw;
 use crate::openclaw::connect::{Auth, ConnectParams};
@@ -15,7 +17,7 @@ use crate::openclaw::proof::{self, BadProof, Expected};
 use crate::openclaw::upgrade::Visitor;
 
 /// The role that nothing but a device may have.
-const NODE: &str = "node";
+pub(super) const NODE: &str = "node";
 
 /// A client that may come in.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Admitted {
     pub(super) grant: Option<TokenText>,
     /// The scopes that it asked for; with none it has all of its grant.
     pub(super) asked: ScopeSet,
+    /// What a setup code gave it just now, or gave it before.
+    pub(super) brought: Vec<Handed>,
 }
 
 impl OpenClaw {
@@ -66,13 +70,32 @@ impl OpenClaw {
     ) -> Result<Admitted, Refusal> {
         let ask = params.ask(visitor.origin.as_deref())?;
         let (role, asked) = (ask.role.clone(), ask.scopes.clone());
-        if let Err(locked) = self.check_lockout(visitor) {
-            // Whoever is paired came to prove its key, and did.
-            let paired = self.authority.is_paired(proven.device, &role).await;
-            if !paired.map_err(|error| self.refusal(&error))? {
-                return Err(locked);
+        let codes = params.bootstrap_token();
+        let brought = match (self.check_lockout(visitor), codes) {
+            (Err(locked), _) => Err((locked, false)),
+            (Ok(()), None) => Ok(Vec::new()),
+            (Ok(()), Some(codes)) => {
+                let brought = self.bring(codes, proven, &ask, visitor).await;
+                brought.map_err(|error| {
+                    let is_guess = matches!(error, Error::Invite(InviteError::Unknown));
+                    (self.setup_refusal(&error), is_guess)
+                })
             }
-        }
+        };
+        let brought = match brought {
+            Ok(brought) => brought,
+            Err((refusal, is_guess)) => {
+                // Whoever is paired came to prove its key, and did.
+                let paired = self.authority.is_paired(proven.device, &role).await;
+                if !paired.map_err(|error| self.refusal(&error))? {
+                    if is_guess {
+                        self.lockouts.failed(visitor.address, self.authority.now());
+                    }
+                    return Err(refusal);
+                }
+                Vec::new()
+            }
+        };
         let address = visitor.address.to_string();
         let admission = self.authority.open_connection(proven, ask, &address).await;
         match admission.map_err(|error| self.refusal(&error))? {
@@ -86,6 +109,7 @@ impl OpenClaw {
                 standing: opened.standing,
                 grant: Some(opened.grant),
                 asked,
+                brought,
             }),
         }
     }
@@ -124,6 +148,7 @@ impl OpenClaw {
                 grant: None,
                 // It has what its token gives, whatever it asks for.
                 asked: ScopeSet::new(),
+                brought: Vec::new(),
             }),
             Err(error) => {
                 let refusal = self.token_refusal(&error);
@@ -140,14 +165,19 @@ impl OpenClaw {
         let Some(seconds) = self.lockouts.left(visitor.address, now) else {
             return Ok(());
         };
-        let message = "unauthorized: too many failed authentication attempts (retry later)";
-        let mut error = ErrorShape::invalid(message)
-            .with("code", "AUTH_RATE_LIMITED")
-            .with("authReason", "rate_limited")
-            .with("recommendedNextStep", "wait_then_retry");
-        error.retry_after = Some(seconds * 1000);
-        Err(Refusal::said(error))
+        Err(locked_out(seconds))
     }
+}
+
+/// What is told to an address that guessed wrong too often.
+pub(super) fn locked_out(seconds: u64) -> Refusal {
+    let message = "unauthorized: too many failed authentication attempts (retry later)";
+    let mut error = ErrorShape::invalid(message)
+        .with("code", "AUTH_RATE_LIMITED")
+        .with("authReason", "rate_limited")
+        .with("recommendedNextStep", "wait_then_retry");
+    error.retry_after = Some(seconds.saturating_mul(1000));
+    Refusal::said(error)
 }
 
 fn identity_required() -> Refusal {

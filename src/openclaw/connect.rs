@@ -142,6 +142,13 @@ impl ConnectParams {
         })
     }
 
+    /// What a setup code gave the client to bring.
+    pub(super) fn bootstrap_token(&self) -> Option<&str> {
+        let auth = self.auth.as_ref()?;
+        let token = auth.bootstrap_token.as_deref()?.trim();
+        (!token.is_empty()).then_some(token)
+    }
+
     /// The token that a device signed over: the first that it sent.
     pub(super) fn signed_token(&self) -> &str {
         let auth = self.auth.as_ref();

@@ -24,6 +24,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 pub(super) const REQUESTED: &str = "device.pair.requested";
 pub(super) const RESOLVED: &str = "device.pair.resolved";
 pub(super) const CHANGED: &str = "device.pair.changed";
+pub(super) const SETUP_COMPLETED: &str = "device.pair.setup.completed";
 
 /// That there is something new about pairings.
 #[derive(Debug)]
@@ -124,6 +125,11 @@ impl OpenClaw {
             "ts": self.authority.millis(),
         })
     }
+}
+
+/// Tells whoever may see pairings of something at once.
+pub(super) fn tell_all(sessions: &[Arc<Session>], name: &str, payload: &Value) {
+    tell(sessions, &[frames::event(name, payload)]);
 }
 
 fn tell(sessions: &[Arc<Session>], events: &[String]) {

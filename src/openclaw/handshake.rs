@@ -54,13 +54,15 @@ impl OpenClaw {
             let Entrance {
                 id,
                 protocol,
-                admitted,
+                mut admitted,
                 greeted,
             } = entrance;
+            let brought = std::mem::take(&mut admitted.brought);
             let (open, waiting) = self.sessions.open_session(admitted, visitor);
-            let hello = open
-                .session
-                .hello(protocol, &greeted.hello, self.authority.millis());
+            let hello =
+                open.session
+                    .hello(protocol, &greeted.hello, &brought, self.authority.millis());
+            drop(brought);
             let hello = frames::answer(&id, &Ok(hello));
             let bridge = Box::pin(self.bridge(open, waiting, socket, greeted.socket, hello, stop));
             bridge.await;

@@ -2,24 +2,36 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::authority::redeem::Handed;
 use crate::openclaw::limits::MAX_MESSAGE;
 use crate::openclaw::session::Session;
 use crate::openclaw::{events, methods};
 
 impl Session {
     /// The payload of `hello-ok` for this client. `theirs` is the upstream's.
-    pub(super) fn hello(&self, protocol: u32, theirs: &Value, now: u64) -> Value {
+    pub(super) fn hello(
+        &self,
+        protocol: u32,
+        theirs: &Value,
+        brought: &[Handed],
+        now: u64,
+    ) -> Value {
         let mut hello = theirs.as_object().cloned().unwrap_or_default();
         hello.insert("type".into(), json!("hello-ok"));
         hello.insert("protocol".into(), json!(protocol));
-        hello.insert("auth".into(), self.hello_auth(now));
+        hello.insert("auth".into(), self.hello_auth(brought, now));
         let mut features = take_object(&mut hello, "features");
         let mut known = take_list(&mut features, "methods");
         known.retain(|name| !name.as_str().is_some_and(methods::is_ours));
         known.extend(methods::NAMES.map(Value::from));
         features.insert("methods".into(), known.into());
         let mut events = take_list(&mut features, "events");
-        for ours in [events::REQUESTED, events::RESOLVED, events::CHANGED] {
+        for ours in [
+            events::REQUESTED,
+            events::RESOLVED,
+            events::CHANGED,
+            events::SETUP_COMPLETED,
+        ] {
             if !events.iter().any(|theirs| theirs == ours) {
                 events.push(ours.into());
             }
@@ -34,17 +46,36 @@ impl Session {
         Value::Object(hello)
     }
 
-    /// What the client has: the scopes of this connection, and the grant that
-    /// is the device's to keep.
-    fn hello_auth(&self, now: u64) -> Value {
+    /// What the client has: the scopes of this connection, the grant that is the
+    /// device's to keep, and those that a setup code gave it for other roles.
+    fn hello_auth(&self, brought: &[Handed], now: u64) -> Value {
+        let method = match (&self.grant, brought) {
+            (None, _) => "token",
+            (Some(_), []) => "device-token",
+            (Some(_), [_, ..]) => "bootstrap-token",
+        };
         let mut auth = json!({
-            "method": if self.grant.is_some() { "device-token" } else { "token" },
+            "method": method,
             "role": self.role().as_str(),
             "scopes": self.access().effective_scopes().to_strings(),
         });
         if let (Some(grant), Some(members)) = (&self.grant, auth.as_object_mut()) {
             members.insert("deviceToken".into(), json!(grant.expose()));
             members.insert("issuedAtMs".into(), json!(now));
+            let others = brought.iter().filter(|handed| handed.role != *self.role());
+            let others: Vec<Value> = others
+                .map(|handed| {
+                    json!({
+                        "deviceToken": handed.grant.expose(),
+                        "role": handed.role.as_str(),
+                        "scopes": handed.scopes.to_strings(),
+                        "issuedAtMs": now,
+                    })
+                })
+                .collect();
+            if !others.is_empty() {
+                members.insert("deviceTokens".into(), others.into());
+            }
         }
         auth
     }

@@ -21,9 +21,11 @@ pub(super) const ROTATE: &str = "device.token.rotate";
 pub(super) const REVOKE: &str = "device.token.revoke";
 pub(super) const REQUEST_UPGRADE: &str = "device.scopes.requestUpgrade";
 pub(super) const WAIT_UPGRADE: &str = "device.scopes.waitUpgrade";
+pub(super) const SETUP_CODE: &str = "device.pair.setupCode";
+pub(super) const SETUP_STATUS: &str = "device.pair.setupStatus";
 
 /// The names that clients are told.
-pub(super) const NAMES: [&str; 9] = [
+pub(super) const NAMES: [&str; 11] = [
     LIST,
     APPROVE,
     REJECT,
@@ -33,6 +35,8 @@ pub(super) const NAMES: [&str; 9] = [
     REVOKE,
     REQUEST_UPGRADE,
     WAIT_UPGRADE,
+    SETUP_CODE,
+    SETUP_STATUS,
 ];
 
 /// Whether a method is answered here.
@@ -58,6 +62,8 @@ impl OpenClaw {
             REVOKE => self.revoke(session, read(method, params)?).await,
             REQUEST_UPGRADE => self.request_upgrade(session, read(method, params)?).await,
             WAIT_UPGRADE => self.wait_upgrade(session, read(method, params)?).await,
+            SETUP_CODE => self.setup_code(session, read(method, params)?).await,
+            SETUP_STATUS => self.setup_status(session, read(method, params)?).await,
             unknown => Err(ErrorShape::invalid(format!("unknown method: {unknown}"))),
         }
     }
@@ -83,7 +89,7 @@ mod tests {
         for name in NAMES {
             assert!(is_ours(name), "{name}");
         }
-        assert!(is_ours("device.pair.setupCode") && is_ours("device.token.new"));
+        assert!(is_ours("device.pair.unheardOf") && is_ours("device.token.new"));
         assert!(!is_ours("device.info") && !is_ours("node.pair.list") && !is_ours("health"));
     }
 }

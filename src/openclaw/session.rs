@@ -3,7 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use hardtack_token::{Access, Denial, DeviceId, Role, Scope, ScopeSet, Timestamp, TokenText};
+use hardtack_token::{
+    Access, ChainProfile, Denial, DeviceId, Role, Scope, ScopeSet, Timestamp, TokenText,
+};
 use tokio::sync::{Notify, mpsc};
 
 use crate::authority::Authority;
@@ -117,14 +119,29 @@ impl Session {
         let Some((scope, requirement)) = policy.rpc(method) else {
             return Err(not_in_policy(method));
         };
-        let mut grant = access.chain().clone();
-        grant.session = None;
+        let grant = of_grant(access);
         let gives = grant.effective(policy.catalog());
         if policy.catalog().meets(&gives, requirement) {
             Ok(())
         } else {
             let held = grant.scopes_in(policy.catalog());
             Err(missing(method, scope, &held))
+        }
+    }
+
+    /// Whether its grant gives what giving a role takes.
+    pub(super) fn may_give(&self, role: &Role) -> bool {
+        let Standing { access, policy } = &**self.standing.load();
+        let catalog = policy.catalog();
+        match policy.role(role) {
+            None => false,
+            Some(None) => true,
+            Some(Some(scope)) => {
+                let gives = of_grant(access).effective(catalog);
+                catalog
+                    .require(scope)
+                    .is_some_and(|needed| catalog.meets(&gives, needed))
+            }
         }
     }
 
@@ -223,6 +240,13 @@ impl Session {
         let paired = self.authority.is_paired(device, self.role()).await;
         paired.unwrap_or(false)
     }
+}
+
+/// The grant behind a session: all that it gives, whatever this session has of it.
+fn of_grant(access: &Access) -> ChainProfile {
+    let mut grant = access.chain().clone();
+    grant.session = None;
+    grant
 }
 
 pub(super) fn leaves(access: &Access) -> Vec<String> {

@@ -77,7 +77,7 @@ impl OpenClaw {
     }
 }
 
-fn role(text: &str) -> Result<Role, ErrorShape> {
+pub(super) fn role(text: &str) -> Result<Role, ErrorShape> {
     let invalid = |_| ErrorShape::invalid("invalid role");
     text.trim().parse().map_err(invalid)
 }

@@ -30,10 +30,16 @@ impl Door {
             return Ok(None);
         };
         let upstream: Upstream = upstream.parse()?;
+        let listener = listen(config.openclaw_listen, certificate, Http::One).await?;
+        let url = match &config.openclaw_url {
+            Some(url) => url.clone(),
+            None => local_url(&listener)?.as_str().parse()?,
+        };
         Ok(Some(Self {
-            listener: listen(config.openclaw_listen, certificate, Http::One).await?,
+            listener,
             settings: Settings {
                 upstream,
+                url,
                 trusted_proxies: trusted_proxies.to_vec(),
                 skew: config.openclaw_skew,
                 timeouts: Timeouts::default(),

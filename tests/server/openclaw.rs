@@ -8,6 +8,7 @@ mod gateway;
 mod methods;
 mod pairing;
 mod relay;
+mod setup;
 mod upgrades;
 
 use serde_json::Value;

@@ -2,9 +2,10 @@
 
 use hardtack::authority::Error;
 use hardtack::authority::exchange::Wanted;
-use hardtack::authority::invite::{DEFAULT_LIFE, InvitedAsk, MAX_OPEN, Promise};
+use hardtack::authority::invite::{DEFAULT_LIFE, MAX_OPEN, Promise};
 use hardtack::authority::pairing::DeviceView;
 use hardtack::authority::proof::Target;
+use hardtack::authority::redeem::InvitedAsk;
 use hardtack::domain::ids::InviteId;
 use hardtack::domain::invite::{Invite, InviteStatus};
 use hardtack::domain::pairing::DeviceName;
@@ -21,7 +22,7 @@ const REDEEM: Target<'static> = Target {
     path: "/v1/pairing-requests",
 };
 
-fn promise(scopes: &str) -> Promise {
+pub(super) fn promise(scopes: &str) -> Promise {
     Promise {
         role: "operator".parse().unwrap(),
         scopes: scopes.parse().unwrap(),
@@ -32,7 +33,11 @@ fn promise(scopes: &str) -> Promise {
 }
 
 impl World {
-    async fn invite_by(&self, by: &Paired, promise: Promise) -> Result<(Invite, String), Error> {
+    pub(super) async fn invite_by(
+        &self,
+        by: &Paired,
+        promise: Promise,
+    ) -> Result<(Invite, String), Error> {
         let proof = self.proof(by, INVITES);
         let call = by.call(INVITES, &proof);
         let (invite, code) = self.authority.invite(&call, promise).await?;

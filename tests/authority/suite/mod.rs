@@ -1,6 +1,7 @@
 //! Loaded once for each database; which one is told by the module's path.
 
 mod approving;
+mod bringing;
 mod device_code;
 mod ending;
 mod ending_tokens;

@@ -254,6 +254,11 @@ impl<'a> Hello<'a> {
         self.set("/auth", json!({"token": token}))
     }
 
+    /// Brings what a setup code holds.
+    pub(crate) fn bringing(self, token: &str) -> Self {
+        self.set("/auth", json!({"bootstrapToken": token}))
+    }
+
     pub(crate) const fn form(mut self, form: Form) -> Self {
         self.form = form;
         self

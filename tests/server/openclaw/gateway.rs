@@ -247,7 +247,7 @@ fn hello(params: &Value) -> Value {
         "protocol": params["maxProtocol"],
         "server": {"version": "2026.9.6", "connId": "of-the-gateway"},
         "features": {
-            "methods": ["health", "sessions.list", "device.pair.list", "device.pair.setupCode"],
+            "methods": ["health", "sessions.list", "device.pair.list", "device.pair.theirs"],
             "events": ["tick", "chat"],
         },
         "snapshot": {

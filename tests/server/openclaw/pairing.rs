@@ -40,7 +40,7 @@ fn a_device_waits_is_approved_comes_in_by_itself_and_works() {
             && methods.contains(&json!("device.token.rotate"))
     );
     assert!(
-        !methods.contains(&json!("device.pair.setupCode")),
+        !methods.contains(&json!("device.pair.theirs")),
         "it is the gateway's own"
     );
     let listed = client.ok("sessions.list", &json!({"limit": 3}));
