@@ -1,66 +1,40 @@
 #!/usr/bin/env python3
 """usage: device.py API_URL GATEWAY_URL SCOPE[,SCOPE]... [KEY_FILE]"""
-import base64, hashlib, json, os, sys, time, uuid
-from urllib import error, parse, request
+import hashlib, json, os, sys, time, uuid
+import jwt, requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey as Key
-
-if len(sys.argv) not in (4, 5):
-    sys.exit(__doc__)
-api, gateway, scopes, key_file = (arg.rstrip("/") for arg in (sys.argv[1:] + ["device.key"])[:4])
+if len(sys.argv) not in (4, 5): sys.exit(__doc__)
+api, gateway, scopes, key_file = (argument.rstrip("/") for argument in (sys.argv[1:] + ["device.key"])[:4])
 if not os.path.exists(key_file):  # 32 secret bytes, made once, for their owner alone
-    with open(key_file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-        file.write(Key.generate().private_bytes_raw())
+    os.write(os.open(key_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), Key.generate().private_bytes_raw())
 key = Key.from_private_bytes(open(key_file, "rb").read())
-public = key.public_key().public_bytes_raw()
-device = hashlib.sha256(public).hexdigest()
+header = {"typ": "dpop+jwt", "jwk": jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)}
 
-def b64(data):
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-def jwt(header, claims):
-    claims = {"iat": int(time.time()), "jti": str(uuid.uuid4())} | claims
-    text = ".".join(b64(json.dumps(part).encode()) for part in ({"alg": "EdDSA"} | header, claims))
-    return text + "." + b64(key.sign(text.encode()))
-
-def send(method, url, body=None, **headers):
+def send(method, url, headers={}, claims={}, **body):  # with a proof of the key for this very request
+    proof = {"htm": method, "htu": url, "iat": int(time.time()), "jti": str(uuid.uuid4())} | claims
+    headers = headers | {"DPoP": jwt.encode(proof, key, "EdDSA", header)}
     try:
-        with request.urlopen(request.Request(url, body, headers, method=method), timeout=30) as answer:
-            return json.load(answer)
-    except error.HTTPError as refusal:
-        text, nonce = refusal.read().decode(errors="replace"), refusal.headers.get("DPoP-Nonce")
-        if nonce and '"use_dpop_nonce"' in text:
-            return {"nonce": nonce}
-        problem = json.loads(text) if text.startswith("{") else {}
-        why = problem.get("detail") or problem.get("error_description") or refusal.reason
-        sys.exit(f"refused: {why} ({problem.get('code', refusal.code)})")
-    except (OSError, ValueError) as failure:
+        answer = requests.request(method, url, headers=headers, timeout=30, **body)
+        said = answer.json()
+    except requests.RequestException as failure:
         sys.exit(f"{url}: {failure}")
+    if said.get("code") == "use_dpop_nonce" and "nonce" not in claims:  # the server's nonce in the proof: once more
+        return send(method, url, headers, claims | {"nonce": answer.headers["DPoP-Nonce"]}, **body)
+    return said if answer.ok else sys.exit(f"refused: {said.get('detail') or said['error_description']} ({said['code']})")
 
-def prove(method, path, body=None, **nonce):  # with a proof of the key for this very request
-    header = {"typ": "dpop+jwt", "jwk": {"kty": "OKP", "crv": "Ed25519", "x": b64(public)}}
-    proof = jwt(header, {"htm": method, "htu": api + path} | nonce)
-    answer = send(method, api + path, body, DPoP=proof)
-    if "nonce" in answer and not nonce:  # the server wants its nonce in the proof: once more
-        return prove(method, path, body, **answer)
-    return answer
-
-print("device   ", device)
+print("device   ", hashlib.sha256(key.public_key().public_bytes_raw()).hexdigest())
 ask = {"role": "operator", "scopes": scopes.split(","), "name": "device.py"}
-pairing = prove("POST", "/v1/pairing-requests", json.dumps(ask).encode())
+pairing = send("POST", api + "/v1/pairing-requests", json=ask)
 if pairing["status"] == "pending":
     print("approve   hardtack devices approve", pairing["user_code"], flush=True)
 while pairing["status"] == "pending":
     time.sleep(pairing["interval"])
-    pairing = prove("GET", "/v1/pairing-requests/" + pairing["id"])
+    pairing = send("GET", api + "/v1/pairing-requests/" + pairing["id"])
 if pairing["status"] != "approved":
     sys.exit(f"the request is {pairing['status']}: {pairing.get('reason', 'no reason given')}")
-claims = {"iss": device, "sub": device, "aud": api, "exp": int(time.time()) + 60}
-token = send("POST", api + "/oauth/token", parse.urlencode({
-    "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
-    "subject_token": pairing["grant"],
-    "subject_token_type": "urn:ietf:params:oauth:token-type:refresh_token",
-    "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-    "client_assertion": jwt({"typ": "JWT"}, claims)}).encode())
+token = send("POST", api + "/oauth/token", data={"grant_type": "refresh_token", "refresh_token": pairing["grant"]})
 print("exchanged", token["scope"], "for", token["expires_in"], "s")
-whoami = send("GET", gateway + "/.hardtack/whoami", Authorization="Bearer " + token["access_token"])
+access = token["access_token"]  # bound to the key: each use proves it, and names the token by its hash
+ath = jwt.utils.base64url_encode(hashlib.sha256(access.encode()).digest()).decode()
+whoami = send("GET", gateway + "/.hardtack/whoami", {"Authorization": "DPoP " + access}, {"ath": ath})
 print("whoami   ", json.dumps(whoami))
