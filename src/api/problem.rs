@@ -65,7 +65,8 @@ impl Problem {
     }
 
     fn add_particulars(&mut self, error: &Error) {
-        let hosts = || vec!["the root token".to_owned(), "the local device".to_owned()];
+        let local = || "the local device".to_owned();
+        let hosts = || vec!["the root token".to_owned(), local()];
         let document = &mut self.document;
         if let Error::InsufficientScope(shortfall) = error {
             document.required = shortfall.required.to_strings();
@@ -74,8 +75,12 @@ impl Problem {
             document.who = hosts();
             document.who.extend(shortfall.others.iter().cloned());
         }
-        if let Error::GrantRequired { .. } = error {
-            document.who = hosts();
+        if let Error::GrantRequired { operation, .. } = error {
+            document.who = if operation.takes_root() {
+                hosts()
+            } else {
+                vec![local()]
+            };
             document
                 .who
                 .push("a device's grant with proof of its key".to_owned());

@@ -1,7 +1,7 @@
 //! The JSON objects of the API, as the contract fixes them.
 
 use axum::Json;
-use hardtack_token::{Timestamp, TokenText};
+use hardtack_token::{DeviceId, GrantId, Timestamp, TokenText};
 use serde_json::{Map, Value, json};
 
 use crate::authority::approve::Approval;
@@ -76,14 +76,7 @@ pub(crate) fn device(record: &GrantRecord) -> Value {
         "status": record.status.as_str(),
         "grant_id": record.id.to_string(),
         "parent_grant_id": record.parent.map(|id| id.to_string()),
-        "approved_by": match record.parent {
-            Some(parent) => json!({
-                "kind": "device",
-                "device_id": record.parent_device.map(|id| id.to_string()),
-                "grant_id": parent.to_string(),
-            }),
-            None => json!({"kind": "root", "device_id": null, "grant_id": null}),
-        },
+        "approved_by": approver(record.parent_device, record.parent),
         "local": record.local,
         "created_at": time(record.created_at),
         "last_used_at": record.last_used_at.map(time),
@@ -92,15 +85,20 @@ pub(crate) fn device(record: &GrantRecord) -> Value {
     })
 }
 
+/// Who approved: a device by the grant it used, or the root token.
+fn approver(device: Option<DeviceId>, grant: Option<GrantId>) -> Value {
+    json!({
+        "kind": if grant.is_some() { "device" } else { "root" },
+        "device_id": device.map(|id| id.to_string()),
+        "grant_id": grant.map(|id| id.to_string()),
+    })
+}
+
 /// APPROVAL
 pub(crate) fn approval(approval: &Approval) -> Value {
-    let by = match &approval.approved_by {
-        Actor::Device(device, grant) => {
-            json!({"kind": "device", "device_id": device.to_string(), "grant_id": grant.to_string()})
-        }
-        Actor::Root | Actor::Service(_) | Actor::Key(_) | Actor::Host => {
-            json!({"kind": "root", "device_id": null, "grant_id": null})
-        }
+    let (device, grant) = match &approval.approved_by {
+        Actor::Device(device, grant) => (Some(*device), Some(*grant)),
+        Actor::Root | Actor::Service(_) | Actor::Key(_) | Actor::Host => (None, None),
     };
     let mut view = json!({
         "id": approval.request.to_string(),
@@ -110,7 +108,7 @@ pub(crate) fn approval(approval: &Approval) -> Value {
         "role": approval.role.as_str(),
         "scopes": approval.scopes.to_strings(),
         "expires_at": approval.expires_at.map(time),
-        "approved_by": by,
+        "approved_by": approver(device, grant),
         "depth": approval.depth,
     });
     if let (Some(warning), Some(members)) = (approval.warning, view.as_object_mut()) {

@@ -210,8 +210,11 @@ impl Authority {
                 let header = call
                     .proof
                     .ok_or(hardtack_token::dpop::ProofError::Missing)?;
-                let (proven, _) = self.check_dpop(header, call.target, Some(token.expose()))?;
+                let (proven, nonce) = self.check_dpop(header, call.target, Some(token.expose()))?;
                 self.limits.device(proven.device, self.millis())?;
+                if operation.demands_nonce() {
+                    self.check_nonce(nonce.as_deref())?;
+                }
                 (token, Some(proven))
             }
             Credential::Connection(on) => {
@@ -227,7 +230,7 @@ impl Authority {
         let keys = self.verifier.keys();
         let untrusted = Untrusted::read(token, &keys);
         let kind = match untrusted.as_ref().map(Untrusted::claims) {
-            Ok(Profile::Root(_)) if operation == Operation::PairingApprove && proven.is_none() => {
+            Ok(Profile::Root(_)) if operation.takes_root() && proven.is_none() => {
                 CallerKind::Root(RootToken::read(token)?)
             }
             Ok(Profile::Root(_)) => return Err(Error::RootTokenNotAccepted),

@@ -82,7 +82,8 @@ pub enum Error {
     RootTokenNotAccepted,
     /// Something that makes authority was asked with something else than a grant.
     #[error(
-        "this makes authority: it takes a grant with proof of its key, or the root token; an access token is not enough"
+        "this makes authority: it takes a grant with proof of its key{}; an access token is not enough",
+        if operation.takes_root() { ", or the root token" } else { "" }
     )]
     GrantRequired {
         /// What was asked.

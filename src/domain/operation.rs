@@ -77,6 +77,20 @@ impl Operation {
         Self::Backup,
     ];
 
+    /// Whether the root token itself may ask for it, and not only a session that
+    /// was exchanged for it.
+    #[must_use]
+    pub const fn takes_root(self) -> bool {
+        matches!(self, Self::PairingApprove)
+    }
+
+    /// Whether it is asked for at `/oauth`, where a proof needs a nonce of the
+    /// server's (RFC 9449 section 8).
+    #[must_use]
+    pub const fn demands_nonce(self) -> bool {
+        matches!(self, Self::Introspect)
+    }
+
     /// The name under which the policy's `rpc` facts know it, and caveats too.
     #[must_use]
     pub const fn name(self) -> &'static str {

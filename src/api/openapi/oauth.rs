@@ -3,7 +3,7 @@
 use http::StatusCode as S;
 use serde_json::{Value, json};
 
-use super::schema::{object, text};
+use super::schema::{object, some_text, text};
 use super::{Caller, Endpoint};
 use crate::api::oauth as paths;
 use crate::web::code::Code;
@@ -142,7 +142,7 @@ pub(in crate::api) fn device_authorization() -> Endpoint {
 
 pub(in crate::api) fn introspect() -> Endpoint {
     let schema = form(vec![
-        ("token", text()),
+        ("token", some_text()),
         ("token_type_hint?", text()),
         ("method?", text()),
         ("path?", text()),
@@ -165,7 +165,7 @@ pub(in crate::api) fn introspect() -> Endpoint {
 }
 
 pub(in crate::api) fn revoke() -> Endpoint {
-    let schema = form(vec![("token", text()), ("token_type_hint?", text())]);
+    let schema = form(vec![("token", some_text()), ("token_type_hint?", text())]);
     let asked = json!({"token": {"value": {"token": "CAESvwEKVQ…"}}});
     Endpoint::post(paths::REVOCATION_PATH, "revokeToken")
         .summary("Ends a session, a service token or a grant (RFC 7009)")

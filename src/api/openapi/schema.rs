@@ -3,10 +3,16 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::event::EventKind;
 use crate::web::code::Code;
 
 pub(super) fn text() -> Value {
     json!({"type": "string"})
+}
+
+/// A member of a form that is needed; RFC 6749 section 3.1: an empty one is absent.
+pub(super) fn some_text() -> Value {
+    json!({"type": "string", "minLength": 1})
 }
 
 pub(super) fn uuid() -> Value {
@@ -18,7 +24,7 @@ pub(super) fn device_id() -> Value {
 }
 
 pub(super) fn scope() -> Value {
-    json!({"type": "string", "pattern": "^(\\*|[a-z0-9_-]+(\\.[a-z0-9_-]+)*)$", "maxLength": 128})
+    json!({"type": "string", "pattern": "^(\\*|[a-z0-9_-]+(\\.[a-z0-9_-]+)*)$", "maxLength": 64})
 }
 
 pub(super) fn one_of(words: &[&str]) -> Value {
@@ -192,19 +198,20 @@ fn pairing() -> Named {
                 ("role", text()),
                 ("scopes", list(&text())),
                 ("expires_at", or_null(&time())),
-                (
-                    "approved_by",
-                    object(&[
-                        ("kind", one_of(&["root", "device"])),
-                        ("device_id", or_null(&device_id())),
-                        ("grant_id", or_null(&uuid())),
-                    ]),
-                ),
+                ("approved_by", approver()),
                 ("depth", number()),
                 ("warning?", text()),
             ]),
         ),
     ]
+}
+
+fn approver() -> Value {
+    object(&[
+        ("kind", one_of(&["root", "device"])),
+        ("device_id", or_null(&device_id())),
+        ("grant_id", or_null(&uuid())),
+    ])
 }
 
 fn devices() -> Named {
@@ -219,10 +226,7 @@ fn devices() -> Named {
                 ("status", one_of(&["active", "retired", "revoked"])),
                 ("grant_id", uuid()),
                 ("parent_grant_id", or_null(&uuid())),
-                (
-                    "approved_by",
-                    object(&[("kind", one_of(&["root", "device"])), ("grant_id?", uuid())]),
-                ),
+                ("approved_by", approver()),
                 ("local", flag()),
                 ("created_at", time()),
                 ("last_used_at", or_null(&time())),
@@ -231,6 +235,26 @@ fn devices() -> Named {
             ]),
         ),
         ("Devices", page_of("Device")),
+        (
+            "Event",
+            object(&[
+                ("id?", text()),
+                (
+                    "event",
+                    one_of(
+                        &EventKind::ALL
+                            .map(EventKind::as_str)
+                            .into_iter()
+                            .chain(["missed", "end"])
+                            .collect::<Vec<_>>(),
+                    ),
+                ),
+                (
+                    "data",
+                    json!({"type": "string", "contentMediaType": "application/json"}),
+                ),
+            ]),
+        ),
         ("Grant", object(&[("grant_id", uuid()), ("grant", text())])),
         (
             "Ending",

@@ -31,7 +31,7 @@ fn own_example() -> Value {
 fn device_example() -> Value {
     json!({
         "device_id": DEVICE, "name": "laptop", "role": "operator", "scopes": ["operator.read"], "status": "active",
-        "grant_id": ID, "parent_grant_id": null, "approved_by": {"kind": "root"}, "local": false,
+        "grant_id": ID, "parent_grant_id": null, "approved_by": {"kind": "root", "device_id": null, "grant_id": null}, "local": false,
         "created_at": TIME, "last_used_at": null, "expires_at": null, "descendants": 0,
     })
 }
@@ -315,7 +315,7 @@ pub(in crate::api) fn events() -> Endpoint {
             S::OK,
             "Server-sent events, without an end",
             "text/event-stream",
-            &text(),
+            &reference("Event"),
             &json!(example),
         )
 }

@@ -9,6 +9,7 @@ use hardtack::authority::error::Word;
 use hardtack::authority::exchange::{SubjectToken, Wanted};
 use hardtack::authority::introspect::{Introspected, Stated};
 use hardtack::authority::proof::Target;
+use hardtack_token::dpop::token_hash;
 use hardtack_token::{Caveat, PathPrefix, PublicKey, TokenText, attenuate};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -316,6 +317,23 @@ async fn who_asks_must_hold_the_scope_in_whatever_way_it_says_who_it_is() {
     }
     let grant = Credential::Dpop(world.local.grant.clone());
     assert_eq!(asked(grant, none).await, "Proof", "a grant without a proof");
+    for (nonce, expected) in [
+        (None, Err("NonceRequired".to_owned())),
+        (Some(world.authority.nonce().unwrap()), Ok(true)),
+    ] {
+        let local = &world.local;
+        let mut claims = local.device.claims("POST", &url(TARGET.path), world.now());
+        claims.ath = Some(token_hash(local.grant.expose()));
+        claims.nonce = nonce;
+        let proof = local.device.dpop(&claims);
+        let call = local.call(TARGET, &proof);
+        let stated = Stated::default();
+        let asked = world
+            .authority
+            .introspect(&call, none, token.expose(), stated);
+        let found = asked.await.map(|found| found.is_some());
+        assert_eq!(found.map_err(|error| code(&error)), expected);
+    }
     world.end("revoke", &weak.device).await.unwrap();
     let assertion = weak.device.assertion(ISSUER, world.now());
     let proofs = Proofs {
