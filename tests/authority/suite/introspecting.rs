@@ -317,23 +317,6 @@ async fn who_asks_must_hold_the_scope_in_whatever_way_it_says_who_it_is() {
     }
     let grant = Credential::Dpop(world.local.grant.clone());
     assert_eq!(asked(grant, none).await, "Proof", "a grant without a proof");
-    for (nonce, expected) in [
-        (None, Err("NonceRequired".to_owned())),
-        (Some(world.authority.nonce().unwrap()), Ok(true)),
-    ] {
-        let local = &world.local;
-        let mut claims = local.device.claims("POST", &url(TARGET.path), world.now());
-        claims.ath = Some(token_hash(local.grant.expose()));
-        claims.nonce = nonce;
-        let proof = local.device.dpop(&claims);
-        let call = local.call(TARGET, &proof);
-        let stated = Stated::default();
-        let asked = world
-            .authority
-            .introspect(&call, none, token.expose(), stated);
-        let found = asked.await.map(|found| found.is_some());
-        assert_eq!(found.map_err(|error| code(&error)), expected);
-    }
     world.end("revoke", &weak.device).await.unwrap();
     let assertion = weak.device.assertion(ISSUER, world.now());
     let proofs = Proofs {
@@ -341,6 +324,30 @@ async fn who_asks_must_hold_the_scope_in_whatever_way_it_says_who_it_is() {
         ..none
     };
     assert_eq!(asked(Credential::None, proofs).await, "client UnknownGrant");
+}
+
+#[tokio::test]
+async fn a_grant_asks_with_a_nonce_in_its_proof() {
+    let world = World::new().await;
+    let local = &world.local;
+    for (nonce, expected) in [
+        (None, Err("NonceRequired".to_owned())),
+        (Some(world.authority.nonce().unwrap()), Ok(())),
+    ] {
+        let mut claims = local.device.claims("POST", &url(TARGET.path), world.now());
+        claims.ath = Some(token_hash(local.grant.expose()));
+        claims.nonce = nonce;
+        let proof = local.device.dpop(&claims);
+        let call = local.call(TARGET, &proof);
+        let asked = world.authority.introspect(
+            &call,
+            Proofs::none(TARGET),
+            world.root.expose(),
+            Stated::default(),
+        );
+        let found = asked.await.map(|found| assert!(found.is_none()));
+        assert_eq!(found.map_err(|error| code(&error)), expected);
+    }
 }
 
 #[tokio::test]
