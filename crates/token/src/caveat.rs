@@ -60,6 +60,19 @@ impl PathPrefix {
 pub(crate) const ALLOWED: &str = "scopes, time, audience, holder, method, path and operation \
      checks in the forms of the token profile";
 
+/// Which check it is, where its name can be shown.
+///
+/// SECURITY: whoever made the token chose the name, and the reason goes to logs
+/// and terminals: only what Datalog itself would take for a name is repeated.
+fn on(name: &str) -> String {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b':';
+    if name.len() <= 64 && name.bytes().all(plain) {
+        format!(" on `{name}`")
+    } else {
+        String::new()
+    }
+}
+
 impl Caveat {
     /// Whether a grant may carry it: only what every descendant can meet.
     pub(crate) const fn allowed_in_grant(&self) -> bool {
@@ -133,10 +146,11 @@ impl Caveat {
         }
         let name = symbols.get(body.name).unwrap_or("?");
         let [term] = body.terms.as_slice() else {
-            return Err(format!("the check on `{name}` has not exactly one term"));
+            let check = on(name);
+            return Err(format!("the check{check} has not exactly one term"));
         };
         Self::read_one(name, term, &query.expressions, symbols)
-            .ok_or_else(|| format!("the check on `{name}` is none of the allowed: {ALLOWED}"))
+            .ok_or_else(|| format!("the check{} is none of the allowed: {ALLOWED}", on(name)))
     }
 
     fn read_one(

@@ -1,7 +1,7 @@
 //! From Datalog text to typed facts, each with its place.
 
 use biscuit_parser::builder::{self, Term};
-use biscuit_parser::parser::parse_source;
+use biscuit_parser::parser::{fact_inner, sep};
 use hardtack_token::{Implied, Role, Scope};
 
 use super::{Place, PolicyError, Problem, Source};
@@ -17,29 +17,96 @@ pub(super) enum Fact {
     Rpc(String, Scope),
 }
 
+/// How deep brackets may stand in each other before a fact is not even read: the
+/// parser calls itself for each, and no fact of the policy language has more than one.
+const DEEPEST: usize = 8;
+
+/// White space of Datalog.
+const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
+
 /// The facts of a source, each with its place.
 pub(super) fn facts(source: &Source) -> Result<Vec<(Place, Fact)>, PolicyError> {
     let error = |at: &str, problem| PolicyError {
         place: Place::of(source, at),
         problem,
     };
-    let parsed = parse_source(&source.text).map_err(|errors| {
-        let first = errors.first();
-        let at = first.map_or("", |e| e.input);
-        let why = first.and_then(|e| e.message.clone());
-        let why = why.unwrap_or_else(|| "this is not a fact that ends in `;`".to_owned());
-        error(at, Problem::Syntax(why))
-    })?;
-    let others = parsed.rules.first().map(|(at, _)| *at);
-    let others = others.or(parsed.checks.first().map(|(at, _)| *at));
-    if let Some(at) = others.or(parsed.policies.first().map(|(at, _)| *at)) {
-        return Err(error(at, Problem::NotAFact));
+    let syntax = |at: &str, why: &str| error(at, Problem::Syntax(why.to_owned()));
+    let mut facts = Vec::new();
+    let mut rest = source.text.as_str();
+    loop {
+        rest = after_comments(rest).map_err(|at| syntax(at, "this comment has no end"))?;
+        if rest.is_empty() {
+            return Ok(facts);
+        }
+        // INVARIANT: fact by fact, and nothing but facts: the stock parser of
+        // whole sources follows rules and expressions to any depth, which ends
+        // the process and not the reading.
+        let statement = statement(rest).map_err(|at| syntax(at, "this is nested too deeply"))?;
+        let refused = |at: &str, why: Option<String>| {
+            if is_no_fact(statement) {
+                return error(statement, Problem::NotAFact);
+            }
+            let why = why.unwrap_or_else(|| "this is not a fact that ends in `;`".to_owned());
+            error(at, Problem::Syntax(why))
+        };
+        let (after, fact) = fact_inner(rest).map_err(|failed| {
+            let mut at = (rest, None);
+            failed.map(|inner| at = (inner.input, inner.message));
+            refused(at.0, at.1)
+        })?;
+        let (after, _) = sep(after).map_err(|_| refused(statement, None))?;
+        let fact = read_fact(&fact).map_err(|problem| error(statement, problem))?;
+        facts.push((Place::of(source, statement), fact));
+        rest = after;
     }
-    let read = |(at, fact): &(&str, builder::Fact)| match read_fact(fact) {
-        Ok(fact) => Ok((Place::of(source, at), fact)),
-        Err(problem) => Err(error(at, problem)),
-    };
-    parsed.facts.iter().map(read).collect()
+}
+
+/// What follows white space and comments, or the comment that has no end.
+fn after_comments(text: &str) -> Result<&str, &str> {
+    let mut rest = text.trim_start_matches(BLANK);
+    loop {
+        let after = if let Some(comment) = rest.strip_prefix("//") {
+            let end = comment.find(['\r', '\n']).unwrap_or(comment.len());
+            let (_, after) = comment.split_at_checked(end).ok_or(rest)?;
+            // A carriage return alone ends no line.
+            let ends = ["\n", "\r\n"].iter().any(|end| after.starts_with(end));
+            if !ends && !after.is_empty() {
+                return Err(rest);
+            }
+            after
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            comment.split_once("*/").ok_or(rest)?.1
+        } else {
+            return Ok(rest);
+        };
+        rest = after.trim_start_matches(BLANK);
+    }
+}
+
+/// The text up to the `;` that ends it, or the bracket that stands too deep.
+fn statement(text: &str) -> Result<&str, &str> {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for (at, c) in text.char_indices() {
+        let (before, from) = text.split_at_checked(at).unwrap_or((text, ""));
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            ';' => return Ok(before),
+            '(' | '[' | '{' if depth == DEEPEST => return Err(from),
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(text)
+}
+
+/// Whether it looks like a rule, a check or a policy.
+fn is_no_fact(statement: &str) -> bool {
+    let starts = ["check if", "check all", "reject if", "allow if", "deny if"];
+    statement.contains("<-") || starts.iter().any(|word| statement.starts_with(word))
 }
 
 fn read_fact(fact: &builder::Fact) -> Result<Fact, Problem> {

@@ -5,6 +5,8 @@ mod attacks;
 #[cfg(test)]
 mod containment;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod encoding;
@@ -15,7 +17,13 @@ mod follow;
 #[cfg(test)]
 mod forge;
 #[cfg(test)]
+mod fuzzed;
+#[cfg(test)]
 mod grammar;
+#[cfg(test)]
+#[path = "../hostile/corpus.rs"]
+#[expect(dead_code, reason = "their refusal is asked by the other test")]
+mod hostile;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]

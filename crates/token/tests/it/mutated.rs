@@ -29,7 +29,7 @@ fn vectors(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn texts(name: &str, member: &str) -> Vec<String> {
+pub(crate) fn texts(name: &str, member: &str) -> Vec<String> {
     let all = vectors(name);
     let all = all.as_array().unwrap().iter();
     all.filter_map(|vector| vector[member].as_str().map(str::to_owned))
@@ -38,7 +38,7 @@ fn texts(name: &str, member: &str) -> Vec<String> {
 
 /// One to four small changes, of the kinds that find most: turned bits, lost,
 /// repeated and foreign ranges, and numbers at their limits.
-fn change(rng: &mut StdRng, bytes: &mut Vec<u8>, other: &[u8]) {
+pub(crate) fn change(rng: &mut StdRng, bytes: &mut Vec<u8>, other: &[u8]) {
     for _ in 0..rng.gen_range(1..=4) {
         let at = rng.gen_range(0..=bytes.len());
         let to = (at + rng.gen_range(0..=64)).min(bytes.len());

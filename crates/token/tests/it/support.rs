@@ -231,20 +231,25 @@ pub(crate) fn oracle(
     request: &Request<'_>,
     required: &[Requirement],
 ) -> bool {
-    let Ok(biscuit) = Biscuit::from_base64(token.expose(), stock_key(root)) else {
-        return false;
-    };
-    let every_scope = || {
-        let declared = catalog.declared().iter().map(|d| d.scope.clone());
-        declared.chain([Scope::all()]).collect::<ScopeSet>()
-    };
-    let evaluations: Vec<ScopeSet> = if required.is_empty() {
-        vec![every_scope()]
-    } else {
-        required.iter().map(|r| catalog.satisfying(*r)).collect()
-    };
-    evaluations.iter().all(|accepts| {
-        let mut builder = AuthorizerBuilder::new()
+    let reference = Reference::new(token, root, attestation);
+    reference.is_some_and(|reference| reference.allows(leaf, catalog, request, required))
+}
+
+/// A token whose signatures biscuit-auth found in order, and the reference Datalog.
+pub(crate) struct Reference {
+    biscuit: Biscuit,
+    rules: AuthorizerBuilder,
+}
+
+impl Reference {
+    /// None if biscuit-auth does not take the token.
+    pub(crate) fn new(
+        token: &TokenText,
+        root: &PublicKey,
+        attestation: &PublicKey,
+    ) -> Option<Self> {
+        let biscuit = Biscuit::from_base64(token.expose(), stock_key(root)).ok()?;
+        let rules = AuthorizerBuilder::new()
             .set_limits(AuthorizerLimits {
                 max_facts: 10_000,
                 max_iterations: 1_000,
@@ -256,16 +261,40 @@ pub(crate) fn oracle(
                  deny if true;"
             ))
             .unwrap();
+        Some(Self { biscuit, rules })
+    }
+
+    /// Whether every required scope is allowed; with none, whether any could be.
+    pub(crate) fn allows(
+        &self,
+        leaf: GrantId,
+        catalog: &Catalog,
+        request: &Request<'_>,
+        required: &[Requirement],
+    ) -> bool {
+        let every_scope = || {
+            let declared = catalog.declared().iter().map(|d| d.scope.clone());
+            declared.chain([Scope::all()]).collect::<ScopeSet>()
+        };
+        let evaluations: Vec<ScopeSet> = if required.is_empty() {
+            vec![every_scope()]
+        } else {
+            required.iter().map(|r| catalog.satisfying(*r)).collect()
+        };
+        evaluations
+            .iter()
+            .all(|accepts| self.evaluate(leaf, request, accepts))
+    }
+
+    fn evaluate(&self, leaf: GrantId, request: &Request<'_>, accepts: &ScopeSet) -> bool {
+        let mut builder = self.rules.clone();
         let mut state = |name: &str, term: Term| {
             builder = std::mem::take(&mut builder)
                 .fact(fact(name, &[term]))
                 .unwrap();
         };
-        let epoch = std::time::UNIX_EPOCH;
-        state(
-            "time",
-            date(&(epoch + Duration::from_secs(request.now.unix()))),
-        );
+        let now = std::time::UNIX_EPOCH + Duration::from_secs(request.now.unix());
+        state("time", date(&now));
         state("audience", string(request.audience));
         state("leaf", string(&leaf.to_string()));
         if let Some(device) = request.holder {
@@ -284,9 +313,9 @@ pub(crate) fn oracle(
         for scope in accepts.iter() {
             state("accepts", string(scope.as_str()));
         }
-        let authorizer = builder.build(&biscuit);
+        let authorizer = builder.build(&self.biscuit);
         authorizer.is_ok_and(|mut a| a.authorize().is_ok())
-    })
+    }
 }
 
 /// A session on top of `chain` that names the leaf of `other`. The authority's
