@@ -14,7 +14,7 @@ use crate::property::policy_text;
 fn tries() -> usize {
     match std::env::var_os("HARDTACK_TEST_LONG") {
         Some(_) => 2_000_000,
-        None => 20_000,
+        None => 8_000,
     }
 }
 
