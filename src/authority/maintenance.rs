@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::authority::{Authority, Error};
 use crate::domain::audit::Actor;
+use crate::store::Past;
 
 /// A grant that nobody used for this long retires, in seconds: 90 days.
 pub const IDLE: u64 = 90 * 24 * 3600;
@@ -20,13 +21,14 @@ impl Authority {
     pub async fn maintain(&self) -> Result<(), Error> {
         let now = self.now();
         let mut tx = self.store.write().await?;
-        tx.purge_proofs(now, BATCH).await?;
-        tx.purge_sessions(now, BATCH).await?;
-        tx.purge_keys(now, BATCH).await?;
-        tx.purge_feed(now, BATCH).await?;
-        tx.purge_requests(now.minus(REQUESTS_KEPT), BATCH).await?;
+        for what in Past::ALL {
+            let kept = match what {
+                Past::Proofs | Past::Sessions | Past::Keys | Past::Feed => 0,
+                Past::Requests | Past::Invites => REQUESTS_KEPT,
+            };
+            tx.purge(what, now.minus(kept), BATCH).await?;
+        }
         tx.purge_events(EVENTS_KEPT).await?;
-        tx.purge_invites(now.minus(REQUESTS_KEPT), BATCH).await?;
         let mut ended = Vec::new();
         for grant in tx.retire_idle_grants(now.minus(IDLE), BATCH).await? {
             self.end(&mut tx, grant.uuid(), End::Retired, &mut ended)

@@ -81,21 +81,10 @@ impl Authority {
         call: &Call<'_>,
         device: DeviceId,
     ) -> Result<Vec<PairedRole>, Error> {
-        let operation = Operation::DevicesShow;
-        let (caller, mut tx) = self.enter_with(call, operation, &[]).await?;
-        if caller.device() != Some(device) {
-            self.need(&mut tx, &caller, operation).await?;
-        }
-        let filter = GrantFilter {
-            device: Some(device),
-            ..LIVE
-        };
-        let page = Page {
-            after: None,
-            limit: BATCH,
-        };
+        let active = Some(GrantStatus::Active);
+        let (mut tx, records) = self.grants_of(call, device, active).await?;
         let mut roles = Vec::new();
-        for record in tx.grants(filter, page).await? {
+        for record in records {
             let request = tx.request_of_grant(record.id).await?;
             roles.push(PairedRole { record, request });
         }

@@ -7,10 +7,13 @@ use hardtack_token::{DeviceId, GrantId};
 use crate::authority::caller::{Call, Caller};
 use crate::authority::{Authority, Error};
 use crate::domain::audit::AuditRecord;
-use crate::domain::grant::GrantRecord;
+use crate::domain::grant::{GrantRecord, GrantStatus};
 use crate::domain::operation::Operation;
 use crate::domain::policy::Policy;
-use crate::store::{GrantFilter, Page};
+use crate::store::{GrantFilter, Page, Tx};
+
+/// How many of a device's grants are looked at.
+const ROLES: u32 = 100;
 
 impl Authority {
     /// Who the caller is.
@@ -46,6 +49,21 @@ impl Authority {
         call: &Call<'_>,
         device: DeviceId,
     ) -> Result<Vec<GrantRecord>, Error> {
+        let (tx, records) = self.grants_of(call, device, None).await?;
+        tx.commit().await?;
+        if records.is_empty() {
+            return Err(Error::NotFound("device"));
+        }
+        Ok(records)
+    }
+
+    /// A device's grants, for who may see the device. A device may see itself.
+    pub(crate) async fn grants_of(
+        &self,
+        call: &Call<'_>,
+        device: DeviceId,
+        status: Option<GrantStatus>,
+    ) -> Result<(Tx, Vec<GrantRecord>), Error> {
         let operation = Operation::DevicesShow;
         let (caller, mut tx) = self.enter_with(call, operation, &[]).await?;
         if caller.device() != Some(device) {
@@ -53,18 +71,14 @@ impl Authority {
         }
         let filter = GrantFilter {
             device: Some(device),
-            status: None,
+            status,
         };
         let page = Page {
             after: None,
-            limit: 100,
+            limit: ROLES,
         };
         let records = tx.grants(filter, page).await?;
-        tx.commit().await?;
-        if records.is_empty() {
-            return Err(Error::NotFound("device"));
-        }
-        Ok(records)
+        Ok((tx, records))
     }
 
     /// Reads the audit log.

@@ -72,8 +72,6 @@ const INSERT: &str = "INSERT INTO invite (id, code_hash, inviter, role, scopes, 
 const CLOSE: &str = "UPDATE invite SET status = $1, device_id = $2, grant_id = $3 WHERE id = $4 AND status = 'open'";
 const COUNT_OPEN: &str =
     "SELECT COUNT(*) FROM invite WHERE inviter = $1 AND status = 'open' AND expires_at > $2";
-const PURGE: &str =
-    "DELETE FROM invite WHERE id IN (SELECT id FROM invite WHERE expires_at < $1 LIMIT $2)";
 
 impl Tx {
     /// Writes a new open invite.
@@ -149,19 +147,6 @@ impl Tx {
             .bind(seconds(now))
             .fetch_one(c).await)?;
         Ok(count(rows))
-    }
-
-    /// Deletes up to `limit` invites that ended before `before`.
-    pub async fn purge_invites(
-        &mut self,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        let deleted = on!(self, c => sqlx::query(PURGE)
-            .bind(seconds(before))
-            .bind(i64::from(limit))
-            .execute(c).await.map(|done| done.rows_affected()))?;
-        Ok(deleted)
     }
 }
 

@@ -70,7 +70,6 @@ const PENDING_COUNT: &str = "SELECT COUNT(*) FROM pairing_request WHERE status =
 const CODE_IN_USE: &str =
     "SELECT COUNT(*) FROM pairing_request WHERE user_code = $1 AND status = 'pending'";
 const KEY_OF_DEVICE: &str = "SELECT public_key FROM pairing_request WHERE device_id = $1 LIMIT 1";
-const PURGE: &str = "DELETE FROM pairing_request WHERE id IN (SELECT id FROM pairing_request WHERE expires_at < $1 AND status <> 'approved' LIMIT $2)";
 
 impl Tx {
     /// A request by its id.
@@ -241,19 +240,6 @@ impl Tx {
             .bind(code.as_str())
             .fetch_one(c).await)?;
         Ok(rows > 0)
-    }
-
-    /// Deletes up to `limit` requests that ended before `before` without a grant.
-    pub async fn purge_requests(
-        &mut self,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        let deleted = on!(self, c => sqlx::query(PURGE)
-            .bind(seconds(before))
-            .bind(i64::from(limit))
-            .execute(c).await.map(|done| done.rows_affected()))?;
-        Ok(deleted)
     }
 }
 

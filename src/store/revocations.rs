@@ -48,8 +48,6 @@ const AFTER: &str = "SELECT seq, id, kind, until FROM ended WHERE seq > $1 ORDER
 const LIVE_AFTER: &str =
     "SELECT seq, id, kind, until FROM ended WHERE seq > $1 AND until > $2 ORDER BY seq LIMIT $3";
 const CURRENT: &str = "SELECT seq, id, kind, until FROM ended WHERE until > $1 ORDER BY seq";
-const PURGE: &str =
-    "DELETE FROM ended WHERE seq IN (SELECT seq FROM ended WHERE until < $1 LIMIT $2)";
 
 // From the service tokens, which are few, and not from what is below, which may
 // be a million grants.
@@ -115,15 +113,6 @@ impl Tx {
         let rows: Vec<Row> =
             on!(self, c => sqlx::query_as(CURRENT).bind(seconds(now)).fetch_all(c).await)?;
         rows.into_iter().map(Row::read).collect()
-    }
-
-    /// Forgets up to `limit` entries that no live token contains.
-    pub async fn purge_feed(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let deleted = on!(self, c => sqlx::query(PURGE)
-            .bind(seconds(before))
-            .bind(i64::from(limit))
-            .execute(c).await.map(|done| done.rows_affected()))?;
-        Ok(deleted)
     }
 }
 

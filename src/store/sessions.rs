@@ -37,15 +37,10 @@ const INSERT: &str = "INSERT INTO session (id, grant_id, audience, revoked, crea
 const BY_ID: &str =
     "SELECT grant_id, audience, revoked, created_at, expires_at FROM session WHERE id = $1";
 const REVOKE: &str = "UPDATE session SET revoked = TRUE WHERE id = $1";
-const PURGE: &str =
-    "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2)";
 const KEEP_KEY: &str = "INSERT INTO bound_key (device_id, public_key, expires_at) VALUES ($1, $2, $3) ON CONFLICT (device_id) DO UPDATE SET expires_at = CASE WHEN bound_key.expires_at < excluded.expires_at THEN excluded.expires_at ELSE bound_key.expires_at END";
 const BOUND_KEY: &str = "SELECT public_key FROM bound_key WHERE device_id = $1";
-const PURGE_KEYS: &str = "DELETE FROM bound_key WHERE device_id IN (SELECT device_id FROM bound_key WHERE expires_at < $1 LIMIT $2)";
 const SPEND: &str =
     "INSERT INTO proof (hash, expires_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING";
-const PURGE_PROOFS: &str =
-    "DELETE FROM proof WHERE hash IN (SELECT hash FROM proof WHERE expires_at < $1 LIMIT $2)";
 
 impl Tx {
     /// Writes a new session.
@@ -80,19 +75,6 @@ impl Tx {
         Ok(())
     }
 
-    /// Deletes up to `limit` sessions that ended before `before`.
-    pub async fn purge_sessions(
-        &mut self,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        let deleted = on!(self, c => sqlx::query(PURGE)
-            .bind(seconds(before))
-            .bind(i64::from(limit))
-            .execute(c).await.map(|done| done.rows_affected()))?;
-        Ok(deleted)
-    }
-
     /// Keeps the key that a token is bound to, for as long as such a token lives.
     pub async fn keep_key(
         &mut self,
@@ -116,15 +98,6 @@ impl Tx {
         row.map(|key| public_key(&key, "bound_key")).transpose()
     }
 
-    /// Forgets up to `limit` keys that no live token is bound to.
-    pub async fn purge_keys(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let deleted = on!(self, c => sqlx::query(PURGE_KEYS)
-            .bind(seconds(before))
-            .bind(i64::from(limit))
-            .execute(c).await.map(|done| done.rows_affected()))?;
-        Ok(deleted)
-    }
-
     /// Marks a proof as used; false if it was used before.
     pub async fn spend_proof(&mut self, proof: &ProofId) -> Result<bool, StoreError> {
         let inserted = on!(self, c => sqlx::query(SPEND)
@@ -132,14 +105,5 @@ impl Tx {
             .bind(seconds(proof.until))
             .execute(c).await.map(|done| done.rows_affected()))?;
         Ok(inserted == 1)
-    }
-
-    /// Forgets up to `limit` proofs that are refused for their age alone.
-    pub async fn purge_proofs(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let deleted = on!(self, c => sqlx::query(PURGE_PROOFS)
-            .bind(seconds(before))
-            .bind(i64::from(limit))
-            .execute(c).await.map(|done| done.rows_affected()))?;
-        Ok(deleted)
     }
 }
