@@ -27,6 +27,7 @@ mod forward_auth;
 mod frames;
 mod headers;
 mod identity;
+mod link;
 mod log;
 mod own;
 mod problem;
@@ -40,6 +41,7 @@ mod serve;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod trailers;
 mod tunnel;
 mod upgrade;
 mod upstream;

@@ -13,6 +13,7 @@ use http::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::gateway::streams::{Side, Stream};
+use crate::gateway::trailers;
 
 /// The body of an answer: the gateway's own words, or the upstream's as they come.
 #[derive(Debug)]
@@ -108,7 +109,7 @@ impl Body for AnswerBody {
             ),
             Self::Streamed(body, stream) => match stream {
                 Some(stream) => poll_permitted(body, stream, cx, Side::Client),
-                None => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+                None => poll_part(body, cx),
             },
         }
     }
@@ -174,7 +175,7 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let Some(Watched { progress, stream }) = &this.watched else {
-            return Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into);
+            return poll_part(&mut this.body, cx);
         };
         let polled = poll_permitted(&mut this.body, stream, cx, Side::Upstream);
         let waits = polled.is_pending();
@@ -208,8 +209,22 @@ fn poll_permitted(
     if let Some(denial) = stream.ended() {
         return Poll::Ready(broken(denial));
     }
-    match Pin::new(body).poll_frame(cx) {
-        Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from))),
+    match poll_part(body, cx) {
+        Poll::Ready(frame) => Poll::Ready(frame),
         Poll::Pending => stream.poll_ended(cx, side).map(broken),
     }
+}
+
+/// The next part of a body. Of trailers what may stand there is left.
+fn poll_part(
+    body: &mut Incoming,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    let mut polled = Pin::new(body).poll_frame(cx);
+    if let Poll::Ready(Some(Ok(frame))) = &mut polled
+        && let Some(fields) = frame.trailers_mut()
+    {
+        trailers::rewrite(fields);
+    }
+    polled.map_err(BodyError::from)
 }

@@ -9,14 +9,14 @@ use http::header::{
 
 use crate::gateway::identity::{self, Identity};
 use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
-use crate::gateway::upgrade;
+use crate::gateway::{trailers, upgrade};
 use crate::web::peer::{Peer, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use hardtack_token::DPOP;
 
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What concerns one connection only (RFC 9110 section 7.6.1), and trailers: a
-/// server that merges them into the head would take an identity from there.
+/// What concerns one connection only (RFC 9110 section 7.6.1). `TE` and `Trailer`
+/// are said anew for trailers.
 static HOP_BY_HOP: [HeaderName; 10] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -48,7 +48,9 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) peer: Peer,
     /// The `Host` of the upstream.
     pub(crate) host: &'a HeaderValue,
-    pub(crate) has_body: bool,
+    /// Whether it has to be said that there is a body: its length is not known,
+    /// and its method is one of those that hyper takes for having none.
+    pub(crate) is_unframed: bool,
     pub(crate) is_websocket: bool,
 }
 
@@ -67,6 +69,9 @@ impl Outgoing<'_> {
         let proto = kept(headers, &X_FORWARDED_PROTO)
             .unwrap_or(HeaderValue::from_static(self.peer.scheme()));
         let host = kept(headers, &X_FORWARDED_HOST).or_else(|| headers.get(HOST).cloned());
+
+        let takes_trailers = upgrade::lists(headers, &TE, "trailers");
+        let trailers = trailers::announced(headers);
 
         remove_hop_by_hop(headers);
         // Answered here: the client is told to go on when its body is wanted.
@@ -93,9 +98,18 @@ impl Outgoing<'_> {
         self.identity.set(headers, self.id);
         if self.is_websocket {
             upgrade::set(headers);
-        } else if self.has_body && !headers.contains_key(CONTENT_LENGTH) {
-            // Said for GET too, where hyper else assumes that there is no body.
+            return;
+        }
+        if self.is_unframed && !headers.contains_key(CONTENT_LENGTH) {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        // gRPC asks for it. `Connection: TE` would belong beside it over HTTP/1.1,
+        // but whether it goes on over that is not known before it does.
+        if takes_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(trailers) = trailers {
+            headers.insert(TRAILER, trailers);
         }
     }
 }
@@ -107,13 +121,16 @@ pub(crate) fn rewrite_answer(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
+    let trailers = trailers::announced(headers);
     remove_hop_by_hop(headers);
     remove_if(headers, |name| name.starts_with(identity::PREFIX));
+    if let Some(trailers) = trailers {
+        headers.insert(TRAILER, trailers);
+    }
 }
 
 /// Whether a header is nothing that a client may say to an upstream: our
 /// credential, an identity, another request, a way that it came.
-#[cfg(feature = "envoy")]
 pub(crate) fn is_ours(name: &str) -> bool {
     name == AUTHORIZATION.as_str()
         || name == DPOP.as_str()
@@ -121,6 +138,10 @@ pub(crate) fn is_ours(name: &str) -> bool {
         || OVERRIDES.contains(&name)
         || name.starts_with("x-original-")
         || is_forwarding(name)
+}
+
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
 }
 
 fn is_forwarding(name: &str) -> bool {
@@ -187,7 +208,7 @@ mod tests {
                 &["10.0.0.0/8".parse().unwrap()],
             ),
             host: &HeaderValue::from_static("up:8080"),
-            has_body: false,
+            is_unframed: false,
             is_websocket: false,
         };
         outgoing.rewrite(&mut headers);
@@ -248,13 +269,25 @@ mod tests {
             ("keep-alive", "1"),
             ("proxy-connection", "1"),
             ("proxy-authorization", "1"),
-            ("te", "trailers"),
-            ("trailer", "x-hardtack-device"),
+            ("te", "gzip"),
+            ("trailer", "x-hardtack-device, host"),
             ("transfer-encoding", "chunked"),
             ("upgrade", "h2c"),
             ("http2-settings", "1"),
         ];
         assert_eq!(rewritten("192.0.2.1", &sent), BARE);
+    }
+
+    #[test]
+    fn trailers_are_asked_for_and_announced_if_the_client_does() {
+        let sent = [
+            ("connection", "te, trailer"),
+            ("te", "deflate, trailers"),
+            ("trailer", "x-sum, x-hardtack-role"),
+        ];
+        let lines = rewritten("192.0.2.1", &sent);
+        let asked: Vec<_> = lines.iter().filter(|line| line.starts_with('t')).collect();
+        assert_eq!(asked, ["te: trailers", "trailer: x-sum"]);
     }
 
     #[test]

@@ -8,71 +8,42 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, ResponseFuture};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_rustls::ConfigBuilderExt;
+use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use crate::gateway::Timeouts;
 use crate::gateway::body::{AnswerBody, Upload};
 use crate::gateway::headers;
+use crate::gateway::link::Link;
 use crate::gateway::refusal::Refusal;
-use crate::gateway::serve::KEEP_ALIVE;
 use crate::gateway::streams::Stream;
 use crate::gateway::tunnel::{self, Open};
 use crate::gateway::upgrade;
 use crate::gateway::upstream::Upstream;
 
-/// How much of a body is held at a time, for each direction of a connection.
-pub(crate) const BUFFER: usize = 64 * 1024;
-
-/// How long a connection waits for its next request. Common upstreams (Node.js)
-/// close after 5 s; a request that meets that close would fail.
-const IDLE: Duration = Duration::from_secs(4);
-
 /// An upstream and the connections to it.
 pub(crate) struct Proxy {
     upstream: Upstream,
-    client: Link,
+    link: Link,
     response_timeout: Duration,
-}
-
-enum Link {
-    Plain(Client<HttpConnector, Upload>),
-    Tls(Client<HttpsConnector<HttpConnector>, Upload>),
 }
 
 impl Proxy {
     /// Fails if the machine's certificates cannot be read and are needed.
     pub(crate) fn new(upstream: Upstream, timeouts: &Timeouts) -> io::Result<Self> {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(timeouts.connect));
-        connector.set_keepalive(Some(KEEP_ALIVE.time));
-        connector.set_keepalive_interval(Some(KEEP_ALIVE.interval));
-        connector.set_keepalive_retries(Some(KEEP_ALIVE.retries));
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .http1_max_buf_size(BUFFER)
-            // The head is complete when it comes here.
-            .set_host(false);
-        let client = if upstream.is_tls() {
-            connector.enforce_http(false);
-            let connector = HttpsConnectorBuilder::new()
-                .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
-                .https_only()
-                .enable_http1()
-                .wrap_connector(connector);
-            Link::Tls(builder.build(connector))
+        let tls = if upstream.is_tls() {
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let config = ClientConfig::builder_with_provider(provider);
+            let config = config.with_safe_default_protocol_versions();
+            let config = config.map_err(io::Error::other)?.with_native_roots()?;
+            Some(config.with_no_client_auth())
         } else {
-            Link::Plain(builder.build(connector))
+            None
         };
         Ok(Self {
+            link: Link::new(upstream.speaks(), tls, timeouts),
             upstream,
-            client,
             response_timeout: timeouts.response,
         })
     }
@@ -93,7 +64,7 @@ impl Proxy {
         websocket: Option<Open>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let client = websocket.map(|open| (hyper::upgrade::on(&mut request), open));
-        let mut response = self.send(request, &stream).await?;
+        let mut response = self.send(request, &stream, client.is_some()).await?;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         match client {
             Some((client, open)) if switched && upgrade::agrees(response.headers()) => {
@@ -115,10 +86,12 @@ impl Proxy {
         &self,
         request: Request<Incoming>,
         stream: &Arc<Stream>,
+        is_websocket: bool,
     ) -> Result<Response<Incoming>, Refusal> {
         let (parts, body) = request.into_parts();
         let (upload, progress) = Upload::new(body, stream);
-        let mut response = self.client.request(Request::from_parts(parts, upload));
+        let request = Request::from_parts(parts, upload);
+        let mut response = self.link.request(request, is_websocket);
         let mut before = 0;
         loop {
             let answered = tokio::select! {
@@ -159,15 +132,6 @@ impl Proxy {
             Refusal::UpstreamTimeout
         } else {
             Refusal::UpstreamFailed
-        }
-    }
-}
-
-impl Link {
-    fn request(&self, request: Request<Upload>) -> ResponseFuture {
-        match self {
-            Self::Plain(client) => client.request(request),
-            Self::Tls(client) => client.request(request),
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::gateway::request::{self, Received};
 use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::streams::{Opening, Stream};
 use crate::gateway::tunnel::Open;
+use crate::gateway::upstream::Speaks;
 use crate::gateway::{Gateway, problem};
 use crate::web::listener::Came;
 use crate::web::metrics::Stopwatch;
@@ -225,7 +226,9 @@ impl Gateway {
             id: sender.id,
             peer: sender.peer,
             host: way.proxy.upstream().host(),
-            has_body: !body.is_end_stream(),
+            is_unframed: !body.is_end_stream()
+                && matches!(parts.method, Method::GET | Method::HEAD)
+                && way.proxy.upstream().speaks() != Speaks::Http2,
             is_websocket: way.is_websocket,
         };
         outgoing.rewrite(&mut parts.headers);

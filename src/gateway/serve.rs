@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::gateway::Gateway;
-use crate::gateway::proxy::BUFFER;
+use crate::gateway::link::BUFFER;
 use crate::gateway::reverse_proxy::Connection;
 use crate::gateway::tunnel::Open;
 use crate::web::http2;

@@ -8,9 +8,11 @@ use hardtack_token::{InvalidId, Origin};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
 
-/// The URL of an upstream: scheme, host, port and perhaps a base path.
+/// The URL of an upstream: scheme, host, port and perhaps a base path. `h2c` is
+/// HTTP/2 without TLS, which the two sides have to know beforehand.
 #[derive(Clone)]
 pub struct Upstream {
+    speaks: Speaks,
     scheme: Scheme,
     authority: Authority,
     host: HeaderValue,
@@ -18,7 +20,20 @@ pub struct Upstream {
     base: Box<str>,
 }
 
+/// Which HTTP an upstream is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Http1,
+    Http2,
+    /// What is agreed on in the handshake, HTTP/2 first.
+    ByAlpn,
+}
+
 impl Upstream {
+    pub(crate) const fn speaks(&self) -> Speaks {
+        self.speaks
+    }
+
     /// Whether the connection to it is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {
@@ -57,13 +72,18 @@ impl Upstream {
 impl FromStr for Upstream {
     type Err = InvalidId;
 
-    /// Reads an `http` or `https` URL without user, query and fragment.
+    /// Reads an `http`, `https` or `h2c` URL without user, query and fragment.
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let invalid = |why| InvalidId {
             what: "upstream URL",
             why,
         };
-        let (origin, path) = Origin::split(text)?;
+        let knows_http2 = text.split_once("://");
+        let knows_http2 = knows_http2.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("h2c"));
+        let (origin, path) = match knows_http2 {
+            Some((_, rest)) => Origin::split(&format!("http://{rest}"))?,
+            None => Origin::split(text)?,
+        };
         if text.contains(['?', '#']) {
             return Err(invalid("it must not have a query or a fragment"));
         }
@@ -78,6 +98,11 @@ impl FromStr for Upstream {
         };
         let host = HeaderValue::from_str(authority.as_str());
         Ok(Self {
+            speaks: match knows_http2 {
+                Some(_) => Speaks::Http2,
+                None if scheme == Scheme::HTTPS => Speaks::ByAlpn,
+                None => Speaks::Http1,
+            },
             scheme,
             host: host.map_err(|_| invalid("its host is no host"))?,
             authority,
@@ -88,7 +113,11 @@ impl FromStr for Upstream {
 
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", self.scheme, self.authority, self.base)
+        let scheme = match self.speaks {
+            Speaks::Http2 => "h2c",
+            Speaks::Http1 | Speaks::ByAlpn => self.scheme.as_str(),
+        };
+        write!(f, "{scheme}://{}{}", self.authority, self.base)
     }
 }
 
@@ -122,6 +151,7 @@ mod tests {
                 "http://up/~x?a=%2e%2e&b",
             ),
             ("https://up/base/", "/", "https://up/base/"),
+            ("h2c://up:8080", "/x?y", "http://up:8080/x?y"),
             ("http://[::1]:1/b", "/x?", "http://[::1]:1/b/x?"),
             ("http://up", "http://other/x?q", "http://up/x?q"),
         ] {
@@ -135,6 +165,8 @@ mod tests {
             "",
             "up:8080",
             "ftp://up",
+            "h2c://",
+            "h2c://u:p@up",
             "http://u:p@up",
             "http://up/?q",
             "http://up/a/../b",
@@ -143,6 +175,8 @@ mod tests {
         }
         let shown: Upstream = "HTTP://UP:80/b/".parse().unwrap();
         assert_eq!(shown.to_string(), "http://up/b");
+        let shown: Upstream = "H2C://UP:8080/b/".parse().unwrap();
+        assert_eq!(shown.to_string(), "h2c://up:8080/b");
     }
 
     proptest! {

@@ -1,16 +1,19 @@
 //! Upstreams: one that tells what it was sent, and one that does what it is told.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use serde_json::json;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::support::Setup;
@@ -19,26 +22,48 @@ use super::support::Setup;
 pub(super) struct Echo {
     pub(super) url: String,
     requests: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Echo {
     pub(super) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        Self::start_on("127.0.0.1:0", "http").await
+    }
+
+    /// Listens on an address and speaks HTTP/1.1, or HTTP/2 where the scheme says so.
+    pub(super) async fn start_on(address: &str, scheme: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let is_http2 = scheme == "h2c";
         let requests = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&requests);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (counter, accepted) = (Arc::clone(&requests), Arc::clone(&connections));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::SeqCst);
                 let counter = Arc::clone(&counter);
                 let service = service_fn(move |request| {
                     counter.fetch_add(1, Ordering::SeqCst);
                     echo(request)
                 });
                 let io = TokioIo::new(stream);
-                tokio::spawn(http1::Builder::new().serve_connection(io, service));
+                if is_http2 {
+                    let http2 = http2::Builder::new(TokioExecutor::new());
+                    tokio::spawn(http2.serve_connection(io, service));
+                } else {
+                    tokio::spawn(http1::Builder::new().serve_connection(io, service));
+                }
             }
         });
-        Self { url, requests }
+        Self {
+            url,
+            requests,
+            connections,
+        }
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     pub(super) fn requests(&self) -> usize {
@@ -46,32 +71,65 @@ impl Echo {
     }
 }
 
-async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+pub(super) async fn echo(
+    request: Request<Incoming>,
+) -> Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error> {
     let (parts, mut body) = request.into_parts();
     let (mut size, mut text) = (0, Vec::new());
+    let mut trailers = HeaderMap::new();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            size += data.len();
-            text.extend_from_slice(&data[..data.len().min(64)]);
-            text.truncate(64);
+        match frame?.into_data() {
+            Ok(data) => {
+                size += data.len();
+                text.extend_from_slice(&data[..data.len().min(64)]);
+                text.truncate(64);
+            }
+            Err(frame) => trailers = frame.into_trailers().unwrap(),
         }
     }
-    let mut headers = serde_json::Map::new();
-    for name in parts.headers.keys() {
-        let values = parts.headers.get_all(name).iter();
-        let values: Vec<&str> = values.map(|value| value.to_str().unwrap()).collect();
-        headers.insert(name.to_string(), values.join(" | ").into());
-    }
-    let answer = json!({"method": parts.method.as_str(), "target": parts.uri.to_string(),
-        "headers": headers, "size": size, "body": String::from_utf8_lossy(&text)});
+    // Over HTTP/2 the target is a whole URL.
+    let target = parts.uri.path_and_query().unwrap();
+    let answer = json!({"method": parts.method.as_str(), "target": target.as_str(),
+        "headers": map(&parts.headers), "trailers": map(&trailers), "size": size,
+        "body": String::from_utf8_lossy(&text)});
     let response = Response::builder()
         .header("x-upstream", "1")
         .header("x-hardtack-scopes", "forged")
         .header("x-request-id", "the-upstreams")
         .header("connection", "x-dropped")
         .header("x-dropped", "1")
-        .body(Full::from(answer.to_string()));
-    Ok(response.unwrap())
+        .header("trailer", "x-sum, x-hardtack-role");
+    let mut trailers = HeaderMap::new();
+    for (name, value) in [
+        ("x-sum", "1"),
+        ("x-hardtack-role", "admin"),
+        ("x-more", "2"),
+    ] {
+        trailers.insert(name, HeaderValue::from_static(value));
+    }
+    let text = answer.to_string();
+    let body = if parts.headers.contains_key("te") {
+        with_trailers(text, trailers)
+    } else {
+        Full::from(text).boxed()
+    };
+    Ok(response.body(body).unwrap())
+}
+
+/// A body with trailers and without a length, beside which HTTP/1.1 has no place for them.
+pub(super) fn with_trailers(text: String, trailers: HeaderMap) -> BoxBody<Bytes, Infallible> {
+    let frames = [Frame::data(text.into()), Frame::trailers(trailers)];
+    StreamBody::new(stream::iter(frames.map(Ok))).boxed()
+}
+
+fn map(headers: &HeaderMap) -> serde_json::Map<String, Value> {
+    let mut map = serde_json::Map::new();
+    for name in headers.keys() {
+        let values = headers.get_all(name).iter();
+        let values: Vec<&str> = values.map(|value| value.to_str().unwrap()).collect();
+        map.insert(name.to_string(), values.join(" | ").into());
+    }
+    map
 }
 
 /// An upstream of one connection, which does with it what it is told.
