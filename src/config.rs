@@ -45,9 +45,19 @@ pub struct ServeConfig {
     /// URL under which clients reach the gateway
     #[arg(long, env = "HARDTACK_GATEWAY_URL")]
     pub gateway_url: Option<Origin>,
-    /// Where the gateway sends allowed requests
-    #[arg(long, env = "HARDTACK_UPSTREAM")]
-    pub upstream: Option<String>,
+    /// Where the gateway sends allowed requests: URL, or /PREFIX=URL for the paths below a
+    /// prefix, the longest of which decides; http://, https:// or h2c:// (HTTP/2 without TLS)
+    #[arg(
+        long = "upstream",
+        env = "HARDTACK_UPSTREAM",
+        value_name = "[/PREFIX=]URL",
+        value_delimiter = ','
+    )]
+    pub upstreams: Vec<String>,
+    /// Authorities (PEM) that https upstreams may have their certificates from, besides
+    /// those that this machine trusts
+    #[arg(long, env = "HARDTACK_UPSTREAM_CA")]
+    pub upstream_ca: Option<PathBuf>,
     /// Policy file; several are merged
     #[arg(long = "policy", env = "HARDTACK_POLICY", value_delimiter = ',')]
     pub policies: Vec<PathBuf>,

@@ -15,7 +15,8 @@
 //! `streams`, which end with the permit that they were allowed by.
 //!
 //! INVARIANT: what `decide` saw is what the upstream gets: `request` leaves one
-//! reading of a request, and only `headers` and `upstream` make what is sent on.
+//! reading of a request, in whichever HTTP it came, and only `headers`, `trailers`
+//! and `upstream` make what is sent on. `upstreams` chooses by the same path.
 //! `decide` knows nothing of doors. `forward_auth` and `ext_authz` are others,
 //! for proxies that ask and serve the request themselves.
 
@@ -29,6 +30,7 @@ mod headers;
 mod identity;
 mod link;
 mod log;
+mod names;
 mod own;
 mod problem;
 mod proxy;
@@ -42,9 +44,11 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod trailers;
+mod trust;
 mod tunnel;
 mod upgrade;
 mod upstream;
+mod upstreams;
 mod way_out;
 
 use std::sync::Arc;
@@ -60,24 +64,23 @@ use crate::domain::policy::Policy;
 use crate::web::metrics::Metrics;
 use decide::Decider;
 pub use forward_auth::{InvalidSecret, ProxySecret};
-use proxy::Proxy;
 use request_id::RequestIds;
 pub use serve::serve;
 pub use streams::OpenStreams;
 use streams::Streams;
-pub use upstream::Upstream;
+pub use upstreams::{UpstreamError, Upstreams};
 use way_out::Site;
 
 /// How a gateway is set up.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct GatewaySettings {
     /// The gateway's URL: the audience it states, and what proofs are made for.
     /// Proofs may name a loopback host on any port as well.
     pub origin: Origin,
     /// The authority's URL, where callers are sent to pair and to exchange.
     pub issuer: Origin,
-    /// Where allowed requests go. Without one they are answered 503.
-    pub upstream: Option<Upstream>,
+    /// Where allowed requests go. Those that go nowhere are answered 503.
+    pub upstreams: Upstreams,
     /// Proxies whose forwarding headers and request ids are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// What a proxy presents at the forward-auth doors. Without one they answer
@@ -97,23 +100,17 @@ pub struct Timeouts {
     /// For the head of the upstream's answer, counted anew with each part of
     /// the request's body that it took.
     pub response: Duration,
+    /// Between two looks at the addresses of an upstream.
+    pub addresses: Duration,
     /// For requests to end when the gateway shuts down.
     pub drain: Duration,
-}
-
-/// Why a gateway cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum GatewayError {
-    /// The upstream is `https` and there is nothing to check its certificate by.
-    #[error("the certificates of this machine cannot be read: {0}")]
-    Certificates(#[source] std::io::Error),
 }
 
 /// A reverse proxy that decides on every request.
 #[derive(Debug)]
 pub struct Gateway {
     decider: Decider,
-    proxy: Option<Proxy>,
+    upstreams: Upstreams,
     issuer: Origin,
     trusted_proxies: Vec<IpNet>,
     proxy_secret: Option<ProxySecret>,
@@ -133,12 +130,11 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         proofs: Arc<ReplayMemory>,
         rng: &mut dyn RngCore,
-    ) -> Result<Self, GatewayError> {
+    ) -> Self {
         let timeouts = settings.timeouts;
         let metrics = Arc::new(Metrics::new());
-        let proxy = settings.upstream.map(|up| Proxy::new(up, &timeouts));
         let streams = Streams::new(Arc::clone(&verifier), Arc::clone(&clock));
-        Ok(Self {
+        Self {
             streams,
             decider: Decider::new(
                 settings.origin,
@@ -149,13 +145,13 @@ impl Gateway {
                 Arc::clone(&metrics),
             ),
             metrics,
-            proxy: proxy.transpose().map_err(GatewayError::Certificates)?,
+            upstreams: settings.upstreams,
             issuer: settings.issuer,
             trusted_proxies: settings.trusted_proxies,
             proxy_secret: settings.proxy_secret,
             timeouts,
             ids: RequestIds::new(rng),
-        })
+        }
     }
 
     /// What it counts.
@@ -189,6 +185,7 @@ impl Default for Timeouts {
             request_head: Duration::from_secs(30),
             connect: Duration::from_secs(5),
             response: Duration::from_mins(1),
+            addresses: Duration::from_secs(30),
             drain: Duration::from_secs(10),
         }
     }

@@ -35,7 +35,7 @@ use crate::config::{SecretConfig, ServeConfig, in_container};
 use crate::data_dir::{DataDir, DataDirError, ServerFile};
 use crate::domain::policy::PolicyError;
 use crate::gateway::{
-    Gateway, GatewayError, GatewaySettings, InvalidSecret, ProxySecret, Timeouts, Upstream,
+    Gateway, GatewaySettings, InvalidSecret, ProxySecret, Timeouts, UpstreamError, Upstreams,
 };
 use crate::store::{DatabaseUrl, Store, StoreError};
 use crate::web::listener::{Http, Listener};
@@ -88,7 +88,7 @@ pub enum ServeError {
     /// The certificate cannot be used.
     #[error("certificate: {0}")]
     Certificate(#[from] TlsError),
-    /// The upstream, or a listen address, makes no URL.
+    /// A listen address, or what is behind OpenClaw's door, makes no URL.
     #[error("{0}")]
     Url(#[from] hardtack_token::InvalidId),
     /// The secret of the forward-auth doors cannot be read, or is none.
@@ -99,9 +99,9 @@ pub enum ServeError {
         /// What is wrong.
         why: String,
     },
-    /// The gateway cannot be set up.
-    #[error("gateway: {0}")]
-    Gateway(#[from] GatewayError),
+    /// There is no way to an upstream.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// Standard output or the root token file cannot be written: the root token
     /// was not shown and will be made anew at the next start.
     #[error(
@@ -155,8 +155,7 @@ pub async fn serve(
     // token is made: a start that fails must not have shown one.
     let files = PolicyFiles::new(config.policies.clone(), config.openclaw.is_on());
     let policy = Arc::new(ArcSwap::from_pointee(files.load()?));
-    let upstream = config.upstream.as_deref().map(str::parse::<Upstream>);
-    let upstream = upstream.transpose()?;
+    let upstreams = upstreams(&config)?;
     let proxy_secret = proxy_secret(config.forward_auth_secret_file.as_deref())?;
     let followed = Followed::read(&config)?;
     let url = config.database(data_dir.path())?;
@@ -179,12 +178,11 @@ pub async fn serve(
         entropy: &entropy,
     };
     if let Some(announcement) = bootstrap.first_boot().await? {
-        let (policies, upstream) = (&config.policies, config.upstream.as_deref());
         let told = Announced {
             occasion: "first start",
             data_dir: &data_dir,
             root_token_file: config.root_token_file.as_deref(),
-            serving: Some(Serving { policies, upstream }),
+            serving: Some(Serving::new(&config.policies, &upstreams)),
         };
         announce(&announcement, &told)?;
         bootstrap.shown(announcement).await?;
@@ -209,7 +207,7 @@ pub async fn serve(
         GatewaySettings {
             origin: settings.gateway_url.clone(),
             issuer: settings.issuer.clone(),
-            upstream,
+            upstreams,
             proxy_secret,
             trusted_proxies: config.trusted_proxies.clone(),
             timeouts: Timeouts::default(),
@@ -219,7 +217,7 @@ pub async fn serve(
         clock,
         Arc::new(ReplayMemory::new(REPLAY_MEMORY)),
         &mut Entropy::system().rng(),
-    )?);
+    ));
     let api = api::router(Api {
         authority: Arc::clone(&authority),
         trusted_proxies: config.trusted_proxies.into(),
@@ -306,6 +304,12 @@ fn secret_source(data_dir: &DataDir, config: &ServeConfig) -> SecretSource {
         let read = data_dir.secret_of(&secret, check);
         read.map_err(|error| error.to_string())
     })
+}
+
+/// The ways to the upstreams that are named.
+fn upstreams(config: &ServeConfig) -> Result<Upstreams, UpstreamError> {
+    let authorities = config.upstream_ca.as_deref();
+    Upstreams::new(&config.upstreams, authorities, &Timeouts::default())
 }
 
 /// The secret that proxies present, if a file holds one.

@@ -256,6 +256,7 @@ impl From<ServeError> for Failure {
             | ServeError::PolicyFile { .. }
             | ServeError::ProxySecret { .. }
             | ServeError::Certificate(_)
+            | ServeError::Upstream(_)
             | ServeError::Url(_) => Self::usage(error.to_string()).with_excerpt(&error),
             ServeError::OlderDatabase { .. } => {
                 Self::new(Exit::WrongState, "older_database", error.to_string())
@@ -263,7 +264,7 @@ impl From<ServeError> for Failure {
             ServeError::Store(error) => error.into(),
             ServeError::Listen { .. } => Self::unexpected(error.to_string())
                 .with_next("hardtack whoami    # is it a hardtack that runs already?"),
-            ServeError::Announce { .. } | ServeError::Gateway(_) | ServeError::Serve(_) => {
+            ServeError::Announce { .. } | ServeError::Serve(_) => {
                 Self::unexpected(error.to_string())
             }
         }

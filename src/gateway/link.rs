@@ -11,6 +11,7 @@ use rustls::ClientConfig;
 
 use crate::gateway::Timeouts;
 use crate::gateway::body::Upload;
+use crate::gateway::names::Names;
 use crate::gateway::serve::KEEP_ALIVE;
 use crate::gateway::upstream::Speaks;
 
@@ -35,8 +36,17 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// The longest head of an answer over HTTP/2.
 const MAX_HEAD: u32 = 64 * 1024;
 
-/// The connections to one upstream.
-#[derive(Clone)]
+/// How connections to an upstream are made.
+pub(crate) struct Links {
+    pub(crate) speaks: Speaks,
+    /// Whom its certificate has to be from, if it is to have one.
+    pub(crate) tls: Option<ClientConfig>,
+    pub(crate) names: Names,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// The connections to one upstream. Those that wait are closed with it; those that
+/// are in use end with their requests.
 pub(crate) struct Link {
     requests: Connections,
     /// A WebSocket needs a connection of HTTP/1.1 for itself.
@@ -45,43 +55,60 @@ pub(crate) struct Link {
 
 #[derive(Clone)]
 enum Connections {
-    Plain(Client<HttpConnector, Upload>),
-    Tls(Client<HttpsConnector<HttpConnector>, Upload>),
+    Plain(Client<Connector, Upload>),
+    Tls(Client<HttpsConnector<Connector>, Upload>),
 }
 
-impl Link {
-    pub(crate) fn new(speaks: Speaks, tls: Option<ClientConfig>, timeouts: &Timeouts) -> Self {
+/// Looks names up for each connection.
+type Connector = HttpConnector<Names>;
+
+impl Links {
+    /// None is made yet.
+    pub(crate) fn connect(&self) -> Link {
         let builder = builder();
-        let Some(tls) = tls else {
-            let websockets = Connections::Plain(builder.build(connector(timeouts)));
-            let requests = match speaks {
+        let mut connector = self.connector();
+        let Some(tls) = &self.tls else {
+            let websockets = Connections::Plain(builder.build(connector.clone()));
+            let requests = match self.speaks {
                 Speaks::Http2 => {
                     let mut builder = builder;
                     builder.http2_only(true);
-                    Connections::Plain(builder.build(connector(timeouts)))
+                    Connections::Plain(builder.build(connector))
                 }
                 Speaks::Http1 | Speaks::ByAlpn => websockets.clone(),
             };
-            return Self {
+            return Link {
                 requests,
                 websockets,
             };
         };
-        let mut connector = connector(timeouts);
         connector.enforce_http(false);
-        let encrypted = |tls| {
-            HttpsConnectorBuilder::new()
-                .with_tls_config(tls)
-                .https_only()
+        let encrypted = || {
+            let builder = HttpsConnectorBuilder::new().with_tls_config(tls.clone());
+            builder.https_only()
         };
-        let both = encrypted(tls.clone()).enable_all_versions();
-        let http1 = encrypted(tls).enable_http1();
-        Self {
+        let both = encrypted().enable_all_versions();
+        let http1 = encrypted().enable_http1();
+        Link {
             requests: Connections::Tls(builder.build(both.wrap_connector(connector.clone()))),
             websockets: Connections::Tls(builder.build(http1.wrap_connector(connector))),
         }
     }
 
+    fn connector(&self) -> Connector {
+        let mut connector = HttpConnector::new_with_resolver(self.names.clone());
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(self.timeouts.connect));
+        connector.set_keepalive(Some(KEEP_ALIVE.time));
+        connector.set_keepalive_interval(Some(KEEP_ALIVE.interval));
+        connector.set_keepalive_retries(Some(KEEP_ALIVE.retries));
+        #[cfg(target_os = "linux")]
+        connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        connector
+    }
+}
+
+impl Link {
     pub(crate) fn request(&self, request: Request<Upload>, is_websocket: bool) -> ResponseFuture {
         let connections = if is_websocket {
             &self.websockets
@@ -93,18 +120,6 @@ impl Link {
             Connections::Tls(client) => client.request(request),
         }
     }
-}
-
-fn connector(timeouts: &Timeouts) -> HttpConnector {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(timeouts.connect));
-    connector.set_keepalive(Some(KEEP_ALIVE.time));
-    connector.set_keepalive_interval(Some(KEEP_ALIVE.interval));
-    connector.set_keepalive_retries(Some(KEEP_ALIVE.retries));
-    #[cfg(target_os = "linux")]
-    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-    connector
 }
 
 fn builder() -> Builder {

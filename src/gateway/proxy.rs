@@ -4,18 +4,15 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper_rustls::ConfigBuilderExt;
-use rustls::ClientConfig;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::gateway::Timeouts;
 use crate::gateway::body::{AnswerBody, Upload};
 use crate::gateway::headers;
-use crate::gateway::link::Link;
+use crate::gateway::link::{Link, Links};
 use crate::gateway::refusal::Refusal;
 use crate::gateway::streams::Stream;
 use crate::gateway::tunnel::{self, Open};
@@ -25,31 +22,43 @@ use crate::gateway::upstream::Upstream;
 /// An upstream and the connections to it.
 pub(crate) struct Proxy {
     upstream: Upstream,
-    link: Link,
-    response_timeout: Duration,
+    links: Links,
+    link: ArcSwap<Link>,
 }
 
 impl Proxy {
-    /// Fails if the machine's certificates cannot be read and are needed.
-    pub(crate) fn new(upstream: Upstream, timeouts: &Timeouts) -> io::Result<Self> {
-        let tls = if upstream.is_tls() {
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let config = ClientConfig::builder_with_provider(provider);
-            let config = config.with_safe_default_protocol_versions();
-            let config = config.map_err(io::Error::other)?.with_native_roots()?;
-            Some(config.with_no_client_auth())
-        } else {
-            None
-        };
-        Ok(Self {
-            link: Link::new(upstream.speaks(), tls, timeouts),
+    pub(crate) fn new(upstream: Upstream, links: Links) -> Self {
+        Self {
             upstream,
-            response_timeout: timeouts.response,
-        })
+            link: ArcSwap::from_pointee(links.connect()),
+            links,
+        }
     }
 
     pub(crate) const fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// Looks the upstream's name up over and over, for ever. When it has left an
+    /// address, requests get new connections; what is open stays where it is.
+    ///
+    /// A connection that is in use all the time would else never be made anew.
+    pub(crate) async fn follow(&self) {
+        let Some(name) = self.upstream.name() else {
+            return;
+        };
+        let mut known = Vec::new();
+        loop {
+            // Who cannot be asked has said nothing.
+            if let Ok(found) = self.links.names.addresses(name).await {
+                if known.iter().any(|address| !found.contains(address)) {
+                    tracing::info!(upstream = %self.upstream, "the upstream has other addresses");
+                    self.link.store(Arc::new(self.links.connect()));
+                }
+                known = found;
+            }
+            sleep(self.links.timeouts.addresses).await;
+        }
     }
 
     /// Sends a request on and gives the answer's head; bodies flow as they are
@@ -91,14 +100,14 @@ impl Proxy {
         let (parts, body) = request.into_parts();
         let (upload, progress) = Upload::new(body, stream);
         let request = Request::from_parts(parts, upload);
-        let mut response = self.link.request(request, is_websocket);
+        let mut response = self.link.load().request(request, is_websocket);
         let mut before = 0;
         loop {
             let answered = tokio::select! {
                 // It first: its end is why the upload broke off.
                 biased;
                 denial = stream.end_of() => return Err(denial.clone().into()),
-                answered = timeout(self.response_timeout, &mut response) => answered,
+                answered = timeout(self.links.timeouts.response, &mut response) => answered,
             };
             match answered {
                 Ok(Ok(response)) => return Ok(response),

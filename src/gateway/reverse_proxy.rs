@@ -185,7 +185,7 @@ impl Gateway {
     ) -> Result<Way<'_>, Box<Refused>> {
         let changes = self.streams.changes();
         let allowed = self.decider.decide(asked)?;
-        let Some(proxy) = &self.proxy else {
+        let Some(proxy) = self.upstreams.of(asked.path) else {
             return Err(Refused::unknown(Refusal::NoUpstream).into());
         };
         let target = proxy.upstream().url(asked.path, &parts.uri);

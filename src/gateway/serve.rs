@@ -39,11 +39,12 @@ pub(crate) const KEEP_ALIVE: KeepAlive = KeepAlive {
 /// accepted any more, WebSockets are closed, and requests that were begun have
 /// the drain time to end.
 pub async fn serve(listener: Listener, gateway: Arc<Gateway>, shutdown: impl Future<Output = ()>) {
-    let streams = Arc::clone(&gateway.streams);
+    let looking_after = Arc::clone(&gateway);
     tokio::select! {
         () = accept(listener, gateway, shutdown) => {}
         // SECURITY: in the same task, so that nothing is served without it.
-        () = streams.watch() => {}
+        () = looking_after.streams.watch() => {}
+        () = looking_after.upstreams.follow() => {}
     }
 }
 

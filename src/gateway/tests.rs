@@ -1,5 +1,6 @@
 //! The gateway over real sockets, in front of real upstreams.
 
+mod addresses;
 mod allowed;
 mod client;
 mod ends;
@@ -11,11 +12,13 @@ mod forward_auth;
 mod http2;
 mod http2_frames;
 mod http2_upstream;
+mod paths;
 mod proofs;
 mod refused;
 mod sockets;
 mod streams;
 mod support;
+mod tls;
 mod trailers;
 mod upstreams;
 mod websocket;

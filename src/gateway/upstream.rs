@@ -1,6 +1,7 @@
 //! Where allowed requests go: the URL of the upstream.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use http::{HeaderValue, Uri};
 /// The URL of an upstream: scheme, host, port and perhaps a base path. `h2c` is
 /// HTTP/2 without TLS, which the two sides have to know beforehand.
 #[derive(Clone)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     speaks: Speaks,
     scheme: Scheme,
     authority: Authority,
@@ -35,9 +36,15 @@ impl Upstream {
     }
 
     /// Whether the connection to it is encrypted.
-    #[must_use]
-    pub fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         self.scheme == Scheme::HTTPS
+    }
+
+    /// Its name, if it is not known by an address.
+    pub(crate) fn name(&self) -> Option<&str> {
+        let host = self.authority.host();
+        let is_address = host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok();
+        (!is_address).then_some(host)
     }
 
     /// The `Host` that it is addressed by.

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::authority::Settings;
 use crate::authority::bootstrap::Announcement;
 use crate::data_dir::{DataDir, write_private};
+use crate::gateway::Upstreams;
 use crate::server::ServeError;
 
 /// What is told besides the root token.
@@ -28,9 +29,20 @@ pub struct Announced<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Serving<'a> {
     /// The policy files.
-    pub policies: &'a [PathBuf],
-    /// The upstream.
-    pub upstream: Option<&'a str>,
+    policies: &'a [PathBuf],
+    /// The upstreams.
+    upstreams: &'a Upstreams,
+}
+
+impl<'a> Serving<'a> {
+    /// These policies, before these upstreams.
+    #[must_use]
+    pub const fn new(policies: &'a [PathBuf], upstreams: &'a Upstreams) -> Self {
+        Self {
+            policies,
+            upstreams,
+        }
+    }
 }
 
 /// Shows the root token, once. An error means that nobody has seen it.
@@ -76,7 +88,10 @@ pub fn announce(announcement: &Announcement, told: &Announced<'_>) -> Result<(),
             files.join(", ")
         };
         let none = "none: allowed requests answer 503, /.hardtack/whoami works";
-        let upstream = serving.upstream.unwrap_or(none);
+        let upstream = match serving.upstreams {
+            some if some.is_empty() => none.to_owned(),
+            some => some.to_string(),
+        };
         line(format_args!(
             "  Policy  {policy}     Upstream  {upstream}\n"
         ));

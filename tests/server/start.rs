@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions, Connection};
 use crate::device::Device;
 use crate::support::disk::block_on;
 use crate::support::server::{Server, Starting};
+use crate::support::upstream::Upstream;
 use crate::support::{Install, Machine, Request, Run, eventually};
 
 const PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"];
@@ -139,6 +140,11 @@ fn a_start_with_wrong_settings_makes_no_install() {
         (["--policy", "/no/such/file"], 2),
         (["--upstream", "ftp://up"], 2),
         (["--upstream", "http://up/?q"], 2),
+        (["--upstream", "/api"], 2),
+        (["--upstream", "/a/../b=http://up"], 2),
+        (["--upstream", "http://up,http://other"], 2),
+        (["--upstream-ca", "/no/such/file"], 2),
+        (["--upstream-ca", bad.as_str()], 2),
         (["--public-url", "not a url"], 2),
         (["--gateway-url", "http://gw.example/path"], 2),
         (["--trusted-proxy", "10.0.0.0/40"], 2),
@@ -153,6 +159,41 @@ fn a_start_with_wrong_settings_makes_no_install() {
         assert_eq!(announced(&machine), None, "{args:?}");
     }
     assert_announces(&machine);
+}
+
+/// Nothing is shown of an install that could not have been served.
+#[test]
+fn an_https_upstream_that_nothing_vouches_for_makes_no_install() {
+    let machine = Machine::new();
+    let nowhere = machine.path("no/such");
+    let args = [&["serve", "--upstream", "https://127.0.0.1:1"], &PORTS[..]].concat();
+    let mut start = machine.command(&args);
+    start
+        .env("SSL_CERT_FILE", &nowhere)
+        .env("SSL_CERT_DIR", &nowhere);
+    let ended = Run::of(start);
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+    assert!(ended.stderr.contains("--upstream-ca"), "{ended:?}");
+    assert_eq!(announced(&machine), None);
+    assert_announces(&machine);
+}
+
+#[test]
+fn upstreams_are_named_where_a_start_is_and_get_what_is_below_their_prefixes() {
+    let machine = Machine::new();
+    let (all, notes) = (Upstream::start(), Upstream::start());
+    let policy = "public(\"GET\", \"/{*rest}\");";
+    let policy = machine.file("public.datalog", policy);
+    let named = format!("{},/notes={}/base", all.url, notes.url);
+    let server = Server::start(&machine, &["--policy", &policy, "--upstream", &named]);
+    let shown = format!("Upstream  {}, /notes → {}/base\n", all.url, notes.url);
+    let stdout = server.stdout();
+    assert!(stdout.contains(&shown), "{stdout}");
+    for path in ["/notes/x", "/notebook"] {
+        Request::get(path).send(&server.gateway);
+    }
+    assert_eq!(notes.requests(), ["GET /base/notes/x HTTP/1.1"]);
+    assert_eq!(all.requests(), ["GET /notebook HTTP/1.1"]);
 }
 
 #[test]

@@ -30,11 +30,11 @@ const GET: Fields<'static> = &[
     (":path", "/assets/x"),
 ];
 
-struct Frames(TcpStream);
+pub(super) struct Frames(TcpStream);
 
 /// What came of a request.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Ok,
     BadRequest,
     OtherAnswer,
@@ -43,7 +43,7 @@ enum Outcome {
 }
 
 impl Frames {
-    async fn connect(gateway: &Running) -> Self {
+    pub(super) async fn connect(gateway: &Running) -> Self {
         let mut stream = gateway.connect().await;
         stream
             .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -75,7 +75,13 @@ impl Frames {
         Some((kind, u32::from_be_bytes([s0, s1, s2, s3]), payload))
     }
 
-    async fn outcome(&mut self, wanted: u32) -> Outcome {
+    /// Asks for a path, as it stands there.
+    pub(super) async fn ask(&mut self, stream: u32, path: &str) {
+        let head = hpack(&with(&[(":path", path)]));
+        self.send(HEADERS, WHOLE, stream, &head).await;
+    }
+
+    pub(super) async fn outcome(&mut self, wanted: u32) -> Outcome {
         while let Some((kind, stream, payload)) = self.next().await {
             match (kind, stream) {
                 (HEADERS, on) if on == wanted => {

@@ -1,6 +1,7 @@
 //! An authority in memory, and gateways that decide by it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ use uuid::Uuid;
 
 use super::upstreams::Echo;
 use crate::domain::policy::{Policy, Source};
-use crate::gateway::{Gateway, GatewaySettings, Timeouts, serve};
+use crate::gateway::names::Names;
+use crate::gateway::{Gateway, GatewaySettings, Timeouts, Upstreams, serve};
 use crate::web::listener::{Http, Listener};
 
 pub(super) const NOW: Timestamp = Timestamp::from_unix(1_796_083_200);
@@ -65,6 +67,11 @@ pub(super) struct Running {
 #[derive(Default)]
 pub(super) struct Setup {
     pub(super) upstream: Option<String>,
+    /// Upstreams with prefixes.
+    pub(super) more: Vec<String>,
+    pub(super) upstream_ca: Option<PathBuf>,
+    /// What knows the addresses of upstreams, looked at this often.
+    pub(super) names: Option<(Names, Duration)>,
     pub(super) trusted: Vec<&'static str>,
     pub(super) proxy_secret: Option<&'static str>,
     pub(super) response_timeout: Option<Duration>,
@@ -184,23 +191,31 @@ impl World {
     }
 
     pub(super) async fn start(&mut self, setup: Setup) -> Running {
-        let upstream = setup.upstream.map(|url| url.parse().unwrap());
+        let all = setup.upstream.iter().chain(&setup.more);
+        let texts: Vec<String> = all.cloned().collect();
         let timeouts = Timeouts::default();
+        let (names, addresses) = setup
+            .names
+            .unwrap_or((Names::of_system(), timeouts.addresses));
+        let timeouts = Timeouts {
+            response: setup.response_timeout.unwrap_or(timeouts.response),
+            request_head: setup.request_head.unwrap_or(timeouts.request_head),
+            addresses,
+            ..timeouts
+        };
+        let ca = setup.upstream_ca.as_deref();
+        let upstreams = Upstreams::with_names(&texts, ca, &timeouts, &names);
         let settings = GatewaySettings {
             origin: GATEWAY.parse().unwrap(),
             issuer: ISSUER.parse().unwrap(),
-            upstream,
+            upstreams: upstreams.unwrap(),
             trusted_proxies: setup
                 .trusted
                 .iter()
                 .map(|net| net.parse().unwrap())
                 .collect(),
             proxy_secret: setup.proxy_secret.map(|secret| secret.parse().unwrap()),
-            timeouts: Timeouts {
-                response: setup.response_timeout.unwrap_or(timeouts.response),
-                request_head: setup.request_head.unwrap_or(timeouts.request_head),
-                ..timeouts
-            },
+            timeouts,
         };
         let gateway = Gateway::new(
             settings,
@@ -214,7 +229,7 @@ impl World {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
-        let gateway = Arc::new(gateway.unwrap());
+        let gateway = Arc::new(gateway);
         Running {
             address,
             served: tokio::spawn(serve(

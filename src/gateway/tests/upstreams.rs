@@ -1,8 +1,8 @@
 //! Upstreams: one that tells what it was sent, and one that does what it is told.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -23,6 +23,7 @@ pub(super) struct Echo {
     pub(super) url: String,
     requests: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
+    targets: Arc<Mutex<Vec<String>>>,
 }
 
 impl Echo {
@@ -37,13 +38,17 @@ impl Echo {
         let is_http2 = scheme == "h2c";
         let requests = Arc::new(AtomicUsize::new(0));
         let connections = Arc::new(AtomicUsize::new(0));
+        let targets = Arc::<Mutex<Vec<String>>>::default();
         let (counter, accepted) = (Arc::clone(&requests), Arc::clone(&connections));
+        let told = Arc::clone(&targets);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 accepted.fetch_add(1, Ordering::SeqCst);
-                let counter = Arc::clone(&counter);
-                let service = service_fn(move |request| {
+                let (counter, told) = (Arc::clone(&counter), Arc::clone(&told));
+                let service = service_fn(move |request: Request<Incoming>| {
                     counter.fetch_add(1, Ordering::SeqCst);
+                    let target = request.uri().path_and_query().unwrap();
+                    told.lock().unwrap().push(target.to_string());
                     echo(request)
                 });
                 let io = TokioIo::new(stream);
@@ -59,7 +64,13 @@ impl Echo {
             url,
             requests,
             connections,
+            targets,
         }
+    }
+
+    /// The targets of requests since this was asked last.
+    pub(super) fn targets(&self) -> Vec<String> {
+        std::mem::take(&mut *self.targets.lock().unwrap())
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -99,6 +110,7 @@ pub(super) async fn echo(
         .header("connection", "x-dropped")
         .header("x-dropped", "1")
         .header("trailer", "x-sum, x-hardtack-role");
+    let has_trailers = !trailers.is_empty();
     let mut trailers = HeaderMap::new();
     for (name, value) in [
         ("x-sum", "1"),
@@ -108,7 +120,7 @@ pub(super) async fn echo(
         trailers.insert(name, HeaderValue::from_static(value));
     }
     let text = answer.to_string();
-    let body = if parts.headers.contains_key("te") {
+    let body = if has_trailers {
         with_trailers(text, trailers)
     } else {
         Full::from(text).boxed()
