@@ -49,8 +49,10 @@ impl Proxy {
         };
         let mut known = Vec::new();
         loop {
-            // Who cannot be asked has said nothing.
-            if let Ok(found) = self.links.names.addresses(name).await {
+            // Who cannot be asked, or knows none, has said nothing.
+            if let Ok(found) = self.links.names.addresses(name).await
+                && !found.is_empty()
+            {
                 if known.iter().any(|address| !found.contains(address)) {
                     tracing::info!(upstream = %self.upstream, "the upstream has other addresses");
                     self.link.store(Arc::new(self.links.connect()));

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::client::{Answer, bearer, read_until};
 use super::support::{Setup, World};
@@ -56,6 +57,29 @@ async fn an_upstream_that_is_down_is_502() {
     let gateway = world.start(setup).await;
     let answer = gateway.send("GET /assets/x", &[]).await;
     assert_eq!(answer.outcome(), "502 upstream_failed");
+}
+
+#[tokio::test]
+async fn an_upstream_that_takes_no_connection_is_504() {
+    let mut world = World::new();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    // Nobody takes what waits there, so that in the end no more can.
+    let patience = Duration::from_millis(200);
+    let mut waiting = Vec::new();
+    while let Ok(connected) = timeout(patience, TcpStream::connect(address)).await {
+        waiting.push(connected.unwrap());
+    }
+    let setup = Setup {
+        upstream: Some(format!("http://{address}")),
+        connect: Some(Duration::from_millis(50)),
+        ..Setup::default()
+    };
+    let gateway = world.start(setup).await;
+    let answer = gateway.send("GET /assets/x", &[]).await;
+    assert_eq!(answer.outcome(), "504 upstream_timeout");
 }
 
 #[tokio::test]

@@ -1,9 +1,16 @@
 //! Bodies, which flow.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use http_body_util::channel::Channel;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use super::client::{Answer, read_until};
+use super::client::{Answer, bearer, read_until};
+use super::http2::Http2;
 use super::support::World;
 use super::upstreams::raw_upstream;
 
@@ -76,6 +83,55 @@ async fn an_answer_is_framed_anew() {
     assert_eq!(both.body, chunked);
     let two = relayed("HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 5\r\n\r\nhello");
     assert_eq!(two.await.outcome(), "502 upstream_failed");
+}
+
+/// What is held on the way: buffers of the system, and a little of the gateway's.
+#[tokio::test]
+async fn a_sender_is_held_back_by_an_upstream_that_does_not_read() {
+    let mut world = World::new();
+    let token = world.token("operator.write");
+    let patience = Duration::from_millis(300);
+    for is_http2 in [false, true] {
+        let setup = raw_upstream(|mut stream| async move {
+            read_until(&mut stream, "\r\n\r\n").await;
+            std::future::pending::<()>().await;
+        });
+        let gateway = world.start(setup.await).await;
+        let mut sent = 0;
+        if is_http2 {
+            let mut client = Http2::connect(&gateway).await;
+            let (mut parts, body) = Channel::<Bytes>::new(1);
+            let authorization = bearer(&token);
+            let headers = [("authorization", &*authorization)];
+            let asked = client.begin("PUT /api/x", &headers, body.boxed());
+            let fill = async {
+                let part = || vec![0; MIB].into();
+                while let Ok(taken) = timeout(patience, parts.send_data(part())).await {
+                    taken.unwrap();
+                    sent += MIB;
+                    assert!(sent < 64 * MIB);
+                }
+            };
+            tokio::select! {
+                answer = asked => panic!("{answer:?}"),
+                () = fill => {}
+            }
+        } else {
+            let mut client = gateway.connect().await;
+            let head = format!(
+                "PUT /api/x HTTP/1.1\r\nhost: gw.example\r\nauthorization: Bearer {token}\r\n\
+                 content-length: {}\r\n\r\n",
+                1024 * MIB
+            );
+            client.write_all(head.as_bytes()).await.unwrap();
+            let part = vec![0; MIB];
+            while let Ok(taken) = timeout(patience, client.write(&part)).await {
+                sent += taken.unwrap();
+                assert!(sent < 64 * MIB);
+            }
+        }
+        gateway.has_open(0, 1).await;
+    }
 }
 
 #[tokio::test]

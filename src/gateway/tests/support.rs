@@ -76,6 +76,7 @@ pub(super) struct Setup {
     pub(super) proxy_secret: Option<&'static str>,
     pub(super) response_timeout: Option<Duration>,
     pub(super) request_head: Option<Duration>,
+    pub(super) connect: Option<Duration>,
 }
 
 /// A device's key.
@@ -200,6 +201,7 @@ impl World {
         let timeouts = Timeouts {
             response: setup.response_timeout.unwrap_or(timeouts.response),
             request_head: setup.request_head.unwrap_or(timeouts.request_head),
+            connect: setup.connect.unwrap_or(timeouts.connect),
             addresses,
             ..timeouts
         };
