@@ -1,15 +1,18 @@
 //! What a token says, block by block, in words and as JSON.
 
 use hardtack_token::{
-    Catalog, Caveat, ChainProfile, Grant, Profile, Scope, ScopeSet, Session, Subject,
+    Catalog, Caveat, ChainProfile, Denial, Grant, Profile, Scope, ScopeSet, Session, Subject,
 };
 use serde_json::{Value, json};
 
 use crate::domain::policy::Policy;
 
-/// The JSON document of `token inspect`. No signature is checked by it:
-/// `verified` is null without keys to check with.
-pub(super) fn document(profile: &Profile) -> Value {
+/// The JSON document of `token inspect`. `checked` is what came of the signatures
+/// where there were keys to check them with; without, `verified` is null.
+pub(super) fn document(profile: &Profile, checked: Option<&Result<(), Denial>>) -> Value {
+    let verified = checked.map(Result::is_ok);
+    let unfit = checked.and_then(|checked| checked.as_ref().err());
+    let unfit = unfit.map(|denial| format!("{}: {denial}", denial.code()));
     match profile {
         Profile::Root(key_id) => json!({
             "kind": "root",
@@ -17,8 +20,8 @@ pub(super) fn document(profile: &Profile) -> Value {
             "scopes": ["*"],
             "expires_at": null,
             "lineage": [],
-            "verified": null,
-            "problems": [],
+            "verified": verified,
+            "problems": Vec::from_iter(unfit),
         }),
         Profile::Chain(chain) => json!({
             "kind": kind(chain),
@@ -26,8 +29,8 @@ pub(super) fn document(profile: &Profile) -> Value {
             "scopes": scopes(chain).to_strings(),
             "expires_at": chain.expires_at().map(|t| t.to_string()),
             "lineage": chain.grants().map(|g| g.id.to_string()).collect::<Vec<_>>(),
-            "verified": null,
-            "problems": problems(chain),
+            "verified": verified,
+            "problems": unfit.into_iter().chain(problems(chain)).collect::<Vec<_>>(),
         }),
     }
 }
@@ -69,7 +72,12 @@ pub(super) fn lines(profile: &Profile, document: &Value) -> Vec<String> {
     let problems = document.get("problems").and_then(Value::as_array);
     let problems = problems.into_iter().flatten().filter_map(Value::as_str);
     lines.extend(problems.map(|problem| format!("problem    {problem}")));
-    lines.push("signatures are not checked here".to_owned());
+    let signatures = match document.get("verified").and_then(Value::as_bool) {
+        None => "signatures are not checked without --keys",
+        Some(true) => "signatures fit; whether it is revoked is for the server to say",
+        Some(false) => "signatures do not fit these keys: nothing of the above is to be believed",
+    };
+    lines.push(signatures.to_owned());
     lines
 }
 

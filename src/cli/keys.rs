@@ -62,16 +62,22 @@ pub(super) async fn published_keys(
     file: Option<&Path>,
     context: &Context,
 ) -> Result<KeyRing, Failure> {
-    let value = match file {
-        None => published(context).await?,
-        Some(file) => {
-            let bad = |why: String| Failure::usage(format!("{}: {why}", file.display()));
-            let text = std::fs::read_to_string(file).map_err(|e| bad(e.to_string()))?;
-            serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?
-        }
-    };
+    match file {
+        None => ring(published(context).await?),
+        Some(file) => keys_in(file),
+    }
+}
+
+/// Those of a file.
+pub(super) fn keys_in(file: &Path) -> Result<KeyRing, Failure> {
+    let bad = |why: String| Failure::usage(format!("{}: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|e| bad(e.to_string()))?;
+    ring(serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?)
+}
+
+fn ring(document: Value) -> Result<KeyRing, Failure> {
     let bad = |why: String| Failure::usage(format!("the keys do not read: {why}"));
-    let published: Published = serde_json::from_value(value).map_err(|e| bad(e.to_string()))?;
+    let published: Published = serde_json::from_value(document).map_err(|e| bad(e.to_string()))?;
     published.keys().map_err(|e| bad(e.to_string()))
 }
 

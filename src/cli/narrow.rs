@@ -94,7 +94,7 @@ pub(super) fn attenuate_token(args: &Attenuate, context: &Context) -> Result<(),
         return output::line(narrowed.expose());
     }
     let read = Untrusted::inspect(&narrowed).map_err(refused)?;
-    let mut document = super::inspect::document(read.claims());
+    let mut document = super::inspect::document(read.claims(), None);
     output::json(&json!({
         "token": narrowed.expose(),
         "expires_at": document.get_mut("expires_at").map(Value::take),

@@ -1,5 +1,6 @@
 //! `hardtack token`
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hardtack_token::{TokenText, Untrusted};
@@ -10,6 +11,7 @@ use super::context::{Context, read_token};
 use super::credential::CredentialKind;
 use super::failure::{Exit, Failure};
 use super::inspect;
+use super::keys::keys_in;
 use super::narrow;
 use super::output::{self, text};
 use super::service;
@@ -44,6 +46,9 @@ pub(super) enum Token {
         /// `-` for standard input, `@FILE` for a file
         #[arg(value_name = "-|@FILE")]
         token: String,
+        /// File with the keys to check its signatures with, as /.well-known/hardtack gives them
+        #[arg(long, value_name = "FILE")]
+        keys: Option<PathBuf>,
     },
 }
 
@@ -71,7 +76,7 @@ pub(super) async fn run(command: &Token, context: &Context) -> Result<(), Failur
         Token::Issue(args) => service::issue(args, context).await,
         Token::List { all } => service::list(*all, context).await,
         Token::Revoke { name, yes } => service::revoke(name, *yes, context).await,
-        Token::Inspect { token } => inspect_token(token, context),
+        Token::Inspect { token, keys } => inspect_token(token, keys.as_deref(), context),
     }
 }
 
@@ -104,13 +109,15 @@ async fn exchange(args: &ExchangeArgs, context: &Context) -> Result<(), Failure>
     }
 }
 
-fn inspect_token(named: &str, context: &Context) -> Result<(), Failure> {
+fn inspect_token(named: &str, keys: Option<&Path>, context: &Context) -> Result<(), Failure> {
     let given = read_token(named)?;
+    let keys = keys.map(keys_in).transpose()?;
     let refused =
         |why: hardtack_token::Denial| Failure::new(Exit::Rejected, why.code(), why.to_string());
     let token = TokenText::new(given.as_str()).map_err(refused)?;
     let read = Untrusted::inspect(&token).map_err(refused)?;
-    let document: Value = inspect::document(read.claims());
+    let checked = keys.map(|keys| Untrusted::read(&token, &keys)?.verify(&keys).map(drop));
+    let document: Value = inspect::document(read.claims(), checked.as_ref());
     if context.json() {
         return output::json(&document);
     }

@@ -106,6 +106,18 @@ fn tokens_and_their_holders_have_the_members_of_the_contract() {
         .expect(200);
     assert_eq!(known["profile"], 1);
     assert_eq!(members(&known["root_keys"][0]), "id key state");
+    // With the keys the signatures are checked, and with others they do not fit.
+    let keys = host.file("keys.json", &known.to_string());
+    let other = known.to_string().replace("\"id\":1", "\"id\":7");
+    let other = host.file("other.json", &other);
+    for (keys, verified) in [(keys, true), (other, false)] {
+        for token in [token, &install.root] {
+            let inspect = ["token", "inspect", "-", "--json", "--keys", keys.as_str()];
+            let inspected = host.run_fed(token, &inspect).json();
+            assert_eq!(inspected["verified"], verified, "{inspected}");
+            assert_eq!(inspected["problems"] == json!([]), verified, "{inspected}");
+        }
+    }
     for (path, expected) in [("/healthz", "status"), ("/readyz", "checks status")] {
         assert_eq!(
             members(&server.send(&Request::get(path)).expect(200)),

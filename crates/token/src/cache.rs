@@ -10,7 +10,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use sha2::{Digest, Sha256};
 
-use crate::verify::Access;
+use crate::access::Access;
 
 /// Verified access tokens by text, and verified prefixes `A G+ S` by bytes.
 ///

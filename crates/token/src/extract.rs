@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::verify::Permit;
+use crate::access::Permit;
 
 impl<S: Sync> FromRequestParts<S> for Permit {
     type Rejection = (StatusCode, &'static str);

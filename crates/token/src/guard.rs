@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::access::{Access, Authenticated, Permit};
 use crate::catalog::{Catalog, Requirement};
 use crate::credential::Credential;
 use crate::denial::{Denial, DenialKind};
@@ -13,7 +14,7 @@ use crate::dpop::{DpopProof, Expected, ProofError, ReplayMemory};
 use crate::fold::{Request, WEBSOCKET};
 use crate::origin::Origin;
 use crate::time::{Clock, Timestamp};
-use crate::verify::{Access, Authenticated, Permit, Verifier};
+use crate::verify::Verifier;
 
 /// A request as it is decided on.
 #[derive(Clone, Copy, Debug)]

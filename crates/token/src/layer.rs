@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::access::Permit;
 use crate::answer::{Answer, Refusal};
 use crate::catalog::Catalog;
 use crate::credential::Credential;
@@ -23,7 +24,6 @@ use crate::guard::{Asked, Guard};
 use crate::origin::Origin;
 use crate::path;
 use crate::scope::{Scope, ScopeSet};
-use crate::verify::Permit;
 
 /// Lets through what its token allows, and answers everything else.
 ///

@@ -24,6 +24,7 @@
 //! This crate knows no database, no HTTP server and no command line. Time and
 //! randomness are parameters.
 
+mod access;
 #[cfg(feature = "tower")]
 mod answer;
 mod cache;
@@ -55,8 +56,10 @@ mod signature;
 mod symbols;
 mod text;
 mod time;
+mod untrusted;
 mod verify;
 
+pub use access::{Access, Authenticated, Permit};
 pub use catalog::{
     Catalog, CatalogBuilder, CatalogError, Declared, Implied, Requirement, ScopeBits,
 };
@@ -79,4 +82,5 @@ pub use revocation::{End, Ended, Revocations};
 pub use scope::{Scope, ScopeSet};
 pub use text::{MAX_TEXT, TokenText};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
-pub use verify::{Access, Authenticated, Permit, Untrusted, Verified, Verifier};
+pub use untrusted::{Untrusted, Verified};
+pub use verify::Verifier;

@@ -15,7 +15,7 @@ use crate::keys::{PublicKey, key_pair, public_key};
 use crate::profile::Profile;
 use crate::scope::ScopeSet;
 use crate::text::TokenText;
-use crate::verify::Untrusted;
+use crate::untrusted::Untrusted;
 
 /// The root private key in clear.
 ///
