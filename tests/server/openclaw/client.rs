@@ -195,6 +195,7 @@ impl Client {
             if frame["event"] == name {
                 return frame["payload"].take();
             }
+            self.events.push(frame);
         }
     }
 
