@@ -85,6 +85,8 @@ impl Outgoing<'_> {
                 || (!trusted && is_forwarding(name))
         });
 
+        // Where there is no room, each makes its own.
+        headers.try_reserve(10).ok();
         // INVARIANT: what is set here is set after all removals, so that nothing
         // a client sends or nominates has an effect on it.
         headers.insert(&X_FORWARDED_FOR, forwarded_for);

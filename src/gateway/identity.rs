@@ -45,7 +45,7 @@ impl Identity {
             service: optional(access.service()),
             grant: value(access.grant_id()),
             role: value(access.role()),
-            scopes: value(access.effective_scopes()),
+            scopes: HeaderValue::try_from(access.effective_scopes_text()).unwrap_or(NONE),
         }
     }
 

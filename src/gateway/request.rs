@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{Method, Version};
+use http::{HeaderName, Method, Version};
 
 use crate::gateway::refusal::Refusal;
 use crate::gateway::upgrade;
@@ -112,7 +112,8 @@ pub(crate) fn check_method(method: &Method) -> Result<(), Refusal> {
 
 pub(crate) fn check_names(parts: &Parts) -> Result<(), Refusal> {
     // SECURITY: CGI and its heirs read `X_Forwarded_For` as `X-Forwarded-For`.
-    if let Some(name) = parts.headers.keys().find(|n| n.as_str().contains('_')) {
+    let has_underscore = |name: &&HeaderName| name.as_str().as_bytes().contains(&b'_');
+    if let Some(name) = parts.headers.keys().find(has_underscore) {
         let why = format!("the name of the header `{name}` holds an underscore");
         return Err(Refusal::InvalidRequest(why.into()));
     }

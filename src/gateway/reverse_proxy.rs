@@ -98,7 +98,9 @@ impl Gateway {
             id: &id,
         };
         let mut response = match self.course(&parts, !body.is_end_stream(), sender, cut) {
-            Course::Forward(way) => self.forward(parts, body, way, sender, open).await,
+            // Boxed: hyper and tokio move the future of each request several times, and this
+            // part of it has several kilobytes, which an answer of our own does not need.
+            Course::Forward(way) => Box::pin(self.forward(parts, body, way, sender, open)).await,
             Course::Answer(mut answer) => {
                 // A stream of HTTP/2 is reset behind its answer.
                 if !is_http2 && dismiss(body, parts.headers.contains_key(EXPECT)) {

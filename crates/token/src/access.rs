@@ -188,6 +188,12 @@ impl Access {
         self.catalog.names(self.folded.bits())
     }
 
+    /// [`Self::effective_scopes`] as text.
+    #[must_use]
+    pub fn effective_scopes_text(&self) -> String {
+        self.catalog.text(self.folded.bits())
+    }
+
     /// What it gives in the token's own words.
     #[must_use]
     pub fn scopes(&self) -> ScopeSet {

@@ -176,6 +176,26 @@ impl Catalog {
         names
     }
 
+    /// [`Self::names`] as text, without making the set.
+    #[must_use]
+    pub fn text(&self, bits: &ScopeBits) -> String {
+        // Before all others, as in the set: no name starts with a lower byte.
+        let all = bits.has(self.declared.len()).then_some("*");
+        let declared = self.declared.iter().enumerate();
+        let declared = declared.filter(|(i, _)| bits.has(*i));
+        let mut text = String::new();
+        for name in all
+            .into_iter()
+            .chain(declared.map(|(_, d)| d.scope.as_str()))
+        {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(name);
+        }
+        text
+    }
+
     /// The shortest honest way to say `bits`: those of `named` that are in it,
     /// and those in it that none of these implies.
     #[must_use]
@@ -411,6 +431,21 @@ mod tests {
     fn allows(catalog: &Catalog, held: &str, required: &str) -> bool {
         let requirement = catalog.require(&scope(required)).unwrap();
         catalog.meets(&catalog.closure(&set(held)), requirement)
+    }
+
+    #[test]
+    fn the_text_is_that_of_the_names() {
+        let c = operator();
+        for held in [
+            "",
+            "operator.read",
+            "operator.admin node.connect",
+            "*",
+            "other",
+        ] {
+            let bits = c.closure(&set(held));
+            assert_eq!(c.text(&bits), c.names(&bits).to_string(), "{held}");
+        }
     }
 
     #[test]

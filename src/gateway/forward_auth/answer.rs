@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use crate::gateway::body::AnswerBody;
 use crate::gateway::identity::Identity;
@@ -23,6 +23,8 @@ const MAX_PROBLEM: usize = 2048;
 pub(super) fn allow(identity: Identity, id: &RequestId, target: String) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::whole(Vec::new()));
     let headers = response.headers_mut();
+    // Room for all that comes, so that the map does not grow twice.
+    *headers = HeaderMap::with_capacity(12);
     identity.set(headers, id);
     if let Ok(target) = HeaderValue::try_from(target) {
         headers.insert(&X_HARDTACK_URI, target);

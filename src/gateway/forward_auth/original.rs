@@ -94,8 +94,10 @@ impl<'a> Original<'a> {
 
     /// The canonical path, and the query as it came.
     pub(crate) fn target(&self) -> String {
-        let query = self.query.map(|query| format!("?{query}"));
-        format!("{}{}", self.path, query.unwrap_or_default())
+        match self.query {
+            Some(query) => [&self.path, "?", query].concat(),
+            None => self.path.as_ref().to_owned(),
+        }
     }
 }
 
