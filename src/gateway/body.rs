@@ -101,8 +101,7 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             #[cfg(feature = "envoy")]
             Self::Message(bytes, trailers) => Poll::Ready(
-                bytes
-                    .take()
+                next_part(bytes)
                     .map(Frame::data)
                     .or_else(|| trailers.take().map(Frame::trailers))
                     .map(Ok),
@@ -132,6 +131,21 @@ impl Body for AnswerBody {
             }
             Self::Streamed(body, _) => body.size_hint(),
         }
+    }
+}
+
+/// The next part of a message.
+///
+/// A part of 256 bytes and more is not copied behind the head by h2, and what is in front
+/// of it has to be written before anything comes behind. In small parts, head, message
+/// and trailers are one write.
+#[cfg(feature = "envoy")]
+fn next_part(message: &mut Option<Bytes>) -> Option<Bytes> {
+    const MOST: usize = 255;
+    let rest = message.as_mut().filter(|rest| rest.len() > MOST);
+    match rest {
+        Some(rest) => Some(rest.split_to(MOST)),
+        None => message.take(),
     }
 }
 
