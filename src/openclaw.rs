@@ -107,6 +107,12 @@ impl OpenClaw {
         }
     }
 
+    /// Renews the sessions that end soon and whose grants do not. [`serve`] does
+    /// so every second.
+    pub async fn renew_sessions(&self) {
+        self.sessions.renew_due(self.authority.now(), false).await;
+    }
+
     /// The number of clients that are connected and let in.
     #[must_use]
     pub fn connected(&self) -> usize {

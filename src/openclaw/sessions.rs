@@ -117,13 +117,17 @@ impl Sessions {
             ticks.tick().await;
             let now = self.authority.now();
             let current = self.authority.policy().catalog().generation();
-            let changed = current != generation;
-            for session in self.all() {
-                if changed || is_due(&session, now) {
-                    self.renew_one(&session).await;
-                }
-            }
+            self.renew_due(now, current != generation).await;
             generation = current;
+        }
+    }
+
+    /// Renews what ends soon, or all.
+    pub(super) async fn renew_due(&self, now: Timestamp, all: bool) {
+        for session in self.all() {
+            if all || is_due(&session, now) {
+                self.renew_one(&session).await;
+            }
         }
     }
 

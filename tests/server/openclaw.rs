@@ -8,6 +8,7 @@ mod gateway;
 mod methods;
 mod pairing;
 mod relay;
+mod renewal;
 mod setup;
 mod upgrades;
 

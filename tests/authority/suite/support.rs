@@ -37,7 +37,7 @@ const SECRET: &str = "1111111111111111111111111111111111111111111111111111111111
 
 /// An authority, its root token and its local device.
 pub(crate) struct World {
-    pub(crate) authority: Authority,
+    pub(crate) authority: Arc<Authority>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) root: TokenText,
     pub(crate) local: Paired,
@@ -132,7 +132,7 @@ impl World {
                 grant: root.text().clone(),
             },
             root: root.text().clone(),
-            authority,
+            authority: Arc::new(authority),
             clock,
             store,
             policy,
