@@ -27,10 +27,17 @@ pub(super) struct Admitted {
     pub(super) record: GrantRecord,
     /// What it is decided by.
     pub(super) standing: Standing,
-    /// The sealed grant that a device gets to keep.
-    pub(super) grant: Option<TokenText>,
     /// The scopes that it asked for; with none it has all of its grant.
     pub(super) asked: ScopeSet,
+    /// What it is given besides, once.
+    pub(super) given: Given,
+}
+
+/// What a device gets to keep.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// Its sealed grant.
+    pub(super) grant: Option<TokenText>,
     /// What a setup code gave it just now, or gave it before.
     pub(super) brought: Vec<Handed>,
 }
@@ -107,9 +114,11 @@ impl OpenClaw {
                 },
                 record: opened.record,
                 standing: opened.standing,
-                grant: Some(opened.grant),
                 asked,
-                brought,
+                given: Given {
+                    grant: Some(opened.grant),
+                    brought,
+                },
             }),
         }
     }
@@ -145,10 +154,9 @@ impl OpenClaw {
                 party: Party::Token(token),
                 record,
                 standing,
-                grant: None,
                 // It has what its token gives, whatever it asks for.
                 asked: ScopeSet::new(),
-                brought: Vec::new(),
+                given: Given::default(),
             }),
             Err(error) => {
                 let refusal = self.token_refusal(&error);

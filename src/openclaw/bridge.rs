@@ -18,10 +18,10 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use crate::openclaw::OpenClaw;
 use crate::openclaw::errors::{Close, ErrorShape};
 use crate::openclaw::frames::{self, RequestFrame};
+use crate::openclaw::handshake::Welcomed;
 use crate::openclaw::methods;
 use crate::openclaw::session::Session;
-use crate::openclaw::sessions::OpenSession;
-use crate::openclaw::socket::{self, Socket};
+use crate::openclaw::socket;
 use crate::web::transport::Transport;
 
 /// How many messages go out before the socket is flushed, if more are there.
@@ -49,13 +49,15 @@ impl OpenClaw {
     /// Serves a client that is let in, to the end.
     pub(super) async fn bridge(
         self: Arc<Self>,
-        open: OpenSession,
-        mut waiting: mpsc::Receiver<String>,
-        client: Socket,
-        upstream: WebSocketStream<Transport>,
-        hello: String,
+        welcomed: Welcomed,
         mut stop: watch::Receiver<bool>,
     ) {
+        let Welcomed {
+            open,
+            mut waiting,
+            client,
+            upstream,
+        } = welcomed;
         let session = Arc::clone(&open.session);
         let patience = self.settings.timeouts;
         let (mut to_client, mut from_client) = client.split();
@@ -67,13 +69,7 @@ impl OpenClaw {
         let mut calls = JoinSet::new();
         let over = {
             let slow = patience.slow_reader;
-            let down = down(
-                &mut from_upstream,
-                &mut to_client,
-                &mut waiting,
-                hello,
-                slow,
-            );
+            let down = down(&mut from_upstream, &mut to_client, &mut waiting, slow);
             let up = self.up(&session, &mut calls, &mut from_client, &mut to_upstream);
             tokio::select! {
                 biased;
@@ -96,17 +92,21 @@ impl OpenClaw {
         tracing::info!(address = %session.visitor.address, ?over, "an OpenClaw client is gone");
         let to_upstream = from_upstream.reunite(to_upstream).ok();
         let to_client = from_client.reunite(to_client).ok();
-        let upstream = async {
-            if let Some(socket) = to_upstream {
-                socket::farewell(socket, &goodbye, patience.farewell).await;
-            }
-        };
-        let client = async {
-            if let (Some(socket), Over::Close(close)) = (to_client, &over) {
-                socket::farewell(socket, close, patience.farewell).await;
-            }
-        };
-        tokio::join!(upstream, client);
+        // Boxed: room for the end is not held all the time before.
+        Box::pin(async {
+            let upstream = async {
+                if let Some(socket) = to_upstream {
+                    socket::farewell(socket, &goodbye, patience.farewell).await;
+                }
+            };
+            let client = async {
+                if let (Some(socket), Over::Close(close)) = (to_client, &over) {
+                    socket::farewell(socket, close, patience.farewell).await;
+                }
+            };
+            tokio::join!(upstream, client);
+        })
+        .await;
     }
 
     /// What the client sends.
@@ -143,8 +143,7 @@ impl OpenClaw {
                 if calls.len() < MAX_CALLS {
                     let id = frame.id.into_owned();
                     let method = frame.method.into_owned();
-                    let call = Arc::clone(self).reply(Arc::clone(session), id, method, text);
-                    calls.spawn(call);
+                    self.begin(session, calls, id, method, text);
                     continue;
                 }
                 ErrorShape::unavailable("too many requests at the same time", 1000)
@@ -166,6 +165,20 @@ impl OpenClaw {
                 return Over::ClientLeft;
             }
         }
+    }
+
+    /// Begins to answer a request that is answered here. What an answer takes is
+    /// large: it is made on the stack, and never as a part of a connection.
+    #[inline(never)]
+    fn begin(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        calls: &mut JoinSet<()>,
+        id: String,
+        method: String,
+        text: Utf8Bytes,
+    ) {
+        calls.spawn(Arc::clone(self).reply(Arc::clone(session), id, method, text));
     }
 
     /// Answers a request that is answered here.
@@ -194,16 +207,11 @@ async fn down(
     from: &mut Reader<Transport>,
     to: &mut Writer<Transport>,
     waiting: &mut mpsc::Receiver<String>,
-    hello: String,
     slow_reader: Duration,
 ) -> Over {
     let mut out = Out::new(to, slow_reader);
-    let mut message = Message::text(hello);
     loop {
-        if let Err(failed) = out.feed(message).await {
-            return failed.of_client();
-        }
-        message = loop {
+        let message = loop {
             let theirs = tokio::select! {
                 biased;
                 Some(text) = waiting.recv() => break Message::text(text),
@@ -221,6 +229,9 @@ async fn down(
                 Ok(Some(Err(_)) | None) => return Over::Close(passed_on(None)),
             }
         };
+        if let Err(failed) = out.feed(message).await {
+            return failed.of_client();
+        }
     }
 }
 

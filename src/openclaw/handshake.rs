@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::openclaw::OpenClaw;
@@ -15,6 +16,7 @@ use crate::openclaw::connect::ConnectParams;
 use crate::openclaw::errors::{Close, ErrorShape, Refusal};
 use crate::openclaw::frames::{self, RequestFrame};
 use crate::openclaw::limits::Stranger;
+use crate::openclaw::sessions::OpenSession;
 use crate::openclaw::socket::{self, Socket, StrangeSocket};
 use crate::openclaw::upgrade::Visitor;
 use crate::openclaw::upstream::Greeted;
@@ -26,6 +28,15 @@ struct Entrance {
     protocol: u32,
     admitted: Admitted,
     greeted: Greeted,
+}
+
+/// A client that was told that it is in.
+pub(super) struct Welcomed {
+    pub(super) open: OpenSession,
+    /// What is to be sent to it by us.
+    pub(super) waiting: mpsc::Receiver<String>,
+    pub(super) client: Socket,
+    pub(super) upstream: WebSocketStream<Transport>,
 }
 
 /// A `connect` that was refused, and the id of its request if it has one.
@@ -50,23 +61,49 @@ impl OpenClaw {
             _ = stop.changed() => return,
         };
         drop(stranger);
-        if let Some((socket, entrance)) = entered {
-            let Entrance {
-                id,
-                protocol,
-                mut admitted,
-                greeted,
-            } = entrance;
-            let brought = std::mem::take(&mut admitted.brought);
-            let (open, waiting) = self.sessions.open_session(admitted, visitor);
-            let hello =
-                open.session
-                    .hello(protocol, &greeted.hello, &brought, self.authority.millis());
-            drop(brought);
-            let hello = frames::answer(&id, &Ok(hello));
-            let bridge = Box::pin(self.bridge(open, waiting, socket, greeted.socket, hello, stop));
-            bridge.await;
+        let Some((socket, entrance)) = entered else {
+            return;
+        };
+        // Boxed, as its stages are: what the greeting takes is gone before the
+        // part that lasts.
+        let welcomed = Box::pin(self.welcome(socket, entrance, visitor));
+        let welcomed = tokio::select! {
+            welcomed = welcomed => welcomed,
+            _ = stop.changed() => return,
+        };
+        if let Some(welcomed) = welcomed {
+            Box::pin(self.bridge(welcomed, stop)).await;
         }
+    }
+
+    /// Opens the session of a client that is let in, and tells it so. The answer
+    /// goes out by the stranger's socket, whose buffers end with it.
+    async fn welcome(
+        &self,
+        mut socket: StrangeSocket,
+        entrance: Entrance,
+        visitor: Visitor,
+    ) -> Option<Welcomed> {
+        let Entrance {
+            id,
+            protocol,
+            mut admitted,
+            greeted,
+        } = entrance;
+        let given = std::mem::take(&mut admitted.given);
+        let (open, waiting) = self.sessions.open_session(admitted, visitor);
+        let now = self.authority.millis();
+        let hello = open.session.hello(protocol, &greeted.hello, &given, now);
+        let hello = frames::answer(&id, &Ok(hello));
+        let sent = socket.send(Message::text(hello));
+        let sent = timeout(self.settings.timeouts.slow_reader, sent).await;
+        sent.ok()?.ok()?;
+        Some(Welcomed {
+            open,
+            waiting,
+            client: socket::known(socket).await,
+            upstream: greeted.socket,
+        })
     }
 
     /// Lets a client in, or says why not.
@@ -75,7 +112,7 @@ impl OpenClaw {
         stream: Transport,
         visitor: &Visitor,
         deadline: Instant,
-    ) -> Option<(Socket, Entrance)> {
+    ) -> Option<(StrangeSocket, Entrance)> {
         let mut socket = socket::strange(stream).await;
         let nonce = self.authority.request_id().to_string();
         let ts = self.authority.millis();
@@ -99,7 +136,7 @@ impl OpenClaw {
             }
         };
         match self.connect(&text, &nonce, visitor).await {
-            Ok(entrance) => Some((socket::known(socket).await, entrance)),
+            Ok(entrance) => Some((socket, entrance)),
             Err(Refused { id, refusal }) => {
                 let Refusal { error, close } = refusal;
                 tracing::info!(

@@ -2,24 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::authority::redeem::Handed;
+use crate::openclaw::admission::Given;
 use crate::openclaw::limits::MAX_MESSAGE;
 use crate::openclaw::session::Session;
 use crate::openclaw::{events, methods};
 
 impl Session {
     /// The payload of `hello-ok` for this client. `theirs` is the upstream's.
-    pub(super) fn hello(
-        &self,
-        protocol: u32,
-        theirs: &Value,
-        brought: &[Handed],
-        now: u64,
-    ) -> Value {
+    pub(super) fn hello(&self, protocol: u32, theirs: &Value, given: &Given, now: u64) -> Value {
         let mut hello = theirs.as_object().cloned().unwrap_or_default();
         hello.insert("type".into(), json!("hello-ok"));
         hello.insert("protocol".into(), json!(protocol));
-        hello.insert("auth".into(), self.hello_auth(brought, now));
+        hello.insert("auth".into(), self.hello_auth(given, now));
         let mut features = take_object(&mut hello, "features");
         let mut known = take_list(&mut features, "methods");
         known.retain(|name| !name.as_str().is_some_and(methods::is_ours));
@@ -48,8 +42,8 @@ impl Session {
 
     /// What the client has: the scopes of this connection, the grant that is the
     /// device's to keep, and those that a setup code gave it for other roles.
-    fn hello_auth(&self, brought: &[Handed], now: u64) -> Value {
-        let method = match (&self.grant, brought) {
+    fn hello_auth(&self, given: &Given, now: u64) -> Value {
+        let method = match (&given.grant, given.brought.as_slice()) {
             (None, _) => "token",
             (Some(_), []) => "device-token",
             (Some(_), [_, ..]) => "bootstrap-token",
@@ -59,10 +53,13 @@ impl Session {
             "role": self.role().as_str(),
             "scopes": self.access().effective_scopes().to_strings(),
         });
-        if let (Some(grant), Some(members)) = (&self.grant, auth.as_object_mut()) {
+        if let (Some(grant), Some(members)) = (&given.grant, auth.as_object_mut()) {
             members.insert("deviceToken".into(), json!(grant.expose()));
             members.insert("issuedAtMs".into(), json!(now));
-            let others = brought.iter().filter(|handed| handed.role != *self.role());
+            let others = given
+                .brought
+                .iter()
+                .filter(|handed| handed.role != *self.role());
             let others: Vec<Value> = others
                 .map(|handed| {
                     json!({

@@ -3,9 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use hardtack_token::{
-    Access, ChainProfile, Denial, DeviceId, Role, Scope, ScopeSet, Timestamp, TokenText,
-};
+use hardtack_token::{Access, ChainProfile, Denial, DeviceId, Role, Scope, ScopeSet, Timestamp};
 use tokio::sync::{Notify, mpsc};
 
 use crate::authority::Authority;
@@ -30,7 +28,6 @@ pub(super) struct Session {
     pub(super) id: u64,
     pub(super) party: Party,
     pub(super) record: GrantRecord,
-    pub(super) grant: Option<TokenText>,
     pub(super) visitor: Visitor,
     /// The scopes that it asked for; with none it has all of its grant.
     pub(super) asked: ScopeSet,
@@ -64,7 +61,6 @@ impl Session {
             id,
             party: admitted.party,
             record: admitted.record,
-            grant: admitted.grant,
             visitor,
             asked: admitted.asked,
             standing: ArcSwap::from_pointee(admitted.standing),

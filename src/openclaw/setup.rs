@@ -144,7 +144,6 @@ impl OpenClaw {
         let brought = self.authority.bring_invites(codes, proven, ask, &address);
         let brought = brought.await?;
         if let Some(new) = brought.iter().find(|handed| handed.is_new) {
-            self.news.tell_of_change();
             let event = json!({
                 "setupId": new.invite.to_string(),
                 "deviceId": proven.device.to_string(),
@@ -153,6 +152,7 @@ impl OpenClaw {
                 "ts": self.authority.millis(),
             });
             events::tell_all(&self.sessions.all(), events::SETUP_COMPLETED, &event);
+            self.news.tell_of_change();
         }
         Ok(brought)
     }

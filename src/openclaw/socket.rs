@@ -21,7 +21,9 @@ use crate::openclaw::limits::{MAX_MESSAGE, MAX_STRANGE_MESSAGE};
 use crate::web::transport::Transport;
 
 /// What is read at once, which is what an idle socket holds.
-const READ_BUFFER: usize = 4 * 1024;
+const READ_BUFFER: usize = 2 * 1024;
+/// How much is written at once.
+const WRITE_BUFFER: usize = 4 * 1024;
 /// The most bytes of a message of the upstream, which is trusted: twice what
 /// it buffers itself by its own policy would be too much for it.
 const MAX_FROM_UPSTREAM: usize = 64 * 1024 * 1024;
@@ -65,7 +67,7 @@ pub(super) fn of_upstream() -> WebSocketConfig {
 fn config(most: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(most))
         .max_frame_size(Some(most))
 }
