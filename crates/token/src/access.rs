@@ -117,7 +117,7 @@ impl Access {
 
     /// Time and holder, for an authority that narrows a token of any audience.
     /// Like [`Access::authenticate`] it looks at no revocation: what is kept
-    /// across time goes through [`Verifier::verify`] again.
+    /// across time goes through [`crate::Verifier::verify`] again.
     pub fn check_live(&self, now: Timestamp, holder: Option<DeviceId>) -> Result<(), Denial> {
         self.folded.check_live(now, holder)
     }
