@@ -107,7 +107,7 @@ impl OpenClaw {
         }
     }
 
-    /// Renews the sessions that end soon and whose grants do not. [`mod@serve`] does
+    /// Renews the sessions that end soon and whose grants do not. `serve` does
     /// so every second.
     pub async fn renew_sessions(&self) {
         self.sessions.renew_due(self.authority.now(), false).await;
