@@ -38,6 +38,11 @@ impl Place {
         let blank = part.len() - part.trim_start().len();
         let (before, rest) = text.split_at_checked(offset + blank).unwrap_or((text, ""));
         let start = before.rsplit('\n').next().unwrap_or_default();
+        // Both characters of the line's end are behind its last column.
+        let start = match start.strip_suffix('\r') {
+            Some(line) if rest.starts_with('\n') => line,
+            Some(_) | None => start,
+        };
         let end = rest.lines().next().unwrap_or_default();
         Self {
             file: source.name.clone(),
