@@ -64,19 +64,18 @@ pub(super) async fn finish(State(api): State<Api>, request: Request, next: Next)
 
 fn render(api: &Api, error: &Error, path: &str, id: Uuid) -> Response {
     let problem = Problem::new(&api.authority, error, id);
-    // What went wrong inside is for the log; the caller gets the request's id.
-    if problem.status.is_server_error() {
-        tracing::error!(code = problem.document.code, %error, "failed");
-    } else {
-        tracing::info!(
-            code = problem.document.code,
-            status = problem.status.as_u16(),
-            "refused"
-        );
-    }
-    if path.starts_with("/oauth/") {
+    let code = problem.document.code;
+    let response = if path.starts_with("/oauth/") {
         OAuthError::new(error, problem).into_response()
     } else {
         problem.into_response()
+    };
+    // What went wrong inside is for the log; the caller gets the request's id.
+    let status = response.status();
+    if status.is_server_error() {
+        tracing::error!(code, %error, "failed");
+    } else {
+        tracing::info!(code, status = status.as_u16(), "refused");
     }
+    response
 }
