@@ -243,6 +243,9 @@ impl MethodTable {
     }
 }
 
+/// How many parameters a pattern may have.
+const MOST_PARAMETERS: usize = 25;
+
 fn check(method: &str, pattern: &str) -> Result<(), Problem> {
     let is_method = !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
     if method != ANY && !is_method {
@@ -251,6 +254,11 @@ fn check(method: &str, pattern: &str) -> Result<(), Problem> {
     }
     if !pattern.starts_with('/') {
         let why = format!("`{pattern}` is not a path: it does not start with `/`");
+        return Err(Problem::Shape(why));
+    }
+    // INVARIANT: the router ends the process at its 26th parameter.
+    if pattern.matches('{').count() > MOST_PARAMETERS {
+        let why = format!("a pattern has at most {MOST_PARAMETERS} parameters");
         return Err(Problem::Shape(why));
     }
     Ok(())
