@@ -111,7 +111,7 @@ pub(super) async fn restore(command: &Restore, context: &Context) -> Result<(), 
     copy_private(&command.file, &next)
         .map_err(|e| Failure::usage(format!("{} cannot be copied: {e}", command.file.display())))?;
     let prepared = prepare(&next, &secrets, replaced.as_ref()).await;
-    let restored = prepared.inspect_err(|_| drop(fs::remove_file(&next)))?;
+    let restored = prepared.inspect_err(|_| discard(&next))?;
     swap(live, &next).map_err(|e| Failure::unexpected(format!("{}: {e}", live.display())))?;
     dir.forget_seen();
     show(context, restored, replaced.as_ref())
@@ -178,6 +178,10 @@ fn copy_private(from: &Path, to: &Path) -> io::Result<()> {
 /// A crash on the way leaves one of both in the place, never none: a start with
 /// none would make another install.
 fn swap(live: &Path, next: &Path) -> io::Result<()> {
+    // SECURITY: what has ended would be live again if it stayed behind in a log.
+    if fs::metadata(beside(next, "-wal")).is_ok_and(|log| log.len() > 0) {
+        return Err(io::Error::other("the restored copy is not in one file yet"));
+    }
     let aside = free_name(live)?;
     for suffix in ["-wal", ""] {
         fs::hard_link(beside(live, suffix), beside(&aside, suffix)).or_else(ignore_missing)?;
@@ -189,6 +193,14 @@ fn swap(live: &Path, next: &Path) -> io::Result<()> {
     }
     fs::rename(next, live)?;
     File::open(live.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Takes away a copy that cannot be put in force; what stays costs room and
+/// nothing else.
+fn discard(next: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        fs::remove_file(beside(next, suffix)).ok();
+    }
 }
 
 /// A name for what is replaced that nothing has yet.
