@@ -24,6 +24,7 @@ mod sessions;
 
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
+pub use backup::check_copy;
 pub use chains::{ChainsOf, StoredChain};
 pub use error::StoreError;
 pub use events::EventRow;

@@ -205,6 +205,7 @@ fn classify(error: &Error) -> Code {
             | StoreError::Corrupt { .. }
             | StoreError::Migrate(_)
             | StoreError::Newer(_)
+            | StoreError::NotWhole { .. }
             | StoreError::Url(_)
             | StoreError::File { .. },
         )

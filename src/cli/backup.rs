@@ -25,7 +25,7 @@ use crate::authority::secrets::Secrets;
 use crate::config::database;
 use crate::domain::operation::Operation;
 use crate::server::open_host;
-use crate::store::{DatabaseUrl, Store, StoreError};
+use crate::store::{DatabaseUrl, Store, StoreError, check_copy};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Backup {
@@ -68,6 +68,9 @@ pub(super) async fn run(command: &Backup, context: &Context) -> Result<(), Failu
         }
         None => copy_files(command, context).await?,
     }
+    // Better known now than on the day when it is needed.
+    let whole = check_copy(file).await;
+    whole.inspect_err(|_| drop(fs::remove_file(file)))?;
     let size = fs::metadata(file).map_or(0, |m| m.len());
     if context.json() {
         return output::json(&json!({"file": file.display().to_string(), "bytes": size}));
@@ -110,7 +113,10 @@ pub(super) async fn restore(command: &Restore, context: &Context) -> Result<(), 
     let next = live.with_extension("db.restoring");
     copy_private(&command.file, &next)
         .map_err(|e| Failure::usage(format!("{} cannot be copied: {e}", command.file.display())))?;
-    let prepared = prepare(&next, &secrets, replaced.as_ref()).await;
+    let prepared = match check_copy(&command.file).await {
+        Ok(()) => prepare(&next, &secrets, replaced.as_ref()).await,
+        Err(damaged) => Err(damaged.into()),
+    };
     let restored = prepared.inspect_err(|_| discard(&next))?;
     swap(live, &next).map_err(|e| Failure::unexpected(format!("{}: {e}", live.display())))?;
     dir.forget_seen();

@@ -277,6 +277,8 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::NoCopy => Self::new(Exit::Rejected, "no_backup", detail)
                 .with_next("pg_dump --format=custom --file=FILE DATABASE"),
+            StoreError::NotWhole { .. } => Self::new(Exit::WrongState, "backup_damaged", detail)
+                .with_next("hardtack backup FILE    # makes another one, and reads it through"),
             StoreError::Newer(_) => Self::new(Exit::WrongState, "newer_database", detail),
             StoreError::ReadOnly(_) => Self::new(Exit::Unexpected, "store_unavailable", detail)
                 .with_next("df -h    # make room, or make the data directory writable; nothing was changed"),

@@ -4,6 +4,8 @@
 use std::path::Path;
 
 use hardtack_token::{End, Ended, GrantId, Timestamp};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection};
 use uuid::Uuid;
 
 use crate::store::row::seconds;
@@ -17,6 +19,7 @@ struct EndedGrant {
 
 // A statement of SQLite's own: PostgreSQL has `pg_dump`.
 const COPY: &str = "VACUUM INTO $1";
+const CHECK: &str = "PRAGMA quick_check(1)";
 const ENDED_GRANTS: &str = "SELECT id, status FROM grant_ WHERE status <> 'active'";
 const REVOKED_SESSIONS: &str = "SELECT id FROM session WHERE revoked = TRUE AND expires_at > $1";
 const END_GRANT: &str =
@@ -35,6 +38,35 @@ impl Store {
             Self::Postgres(_) => Err(StoreError::NoCopy),
         }
     }
+}
+
+/// Reads a copy through, every page of it.
+///
+/// # Errors
+///
+/// [`StoreError::NotWhole`] if it is no database, or a part of one.
+pub async fn check_copy(file: &Path) -> Result<(), StoreError> {
+    let said = quick_check(file).await;
+    let said = said.unwrap_or_else(|error| error.to_string());
+    if said == "ok" {
+        return Ok(());
+    }
+    Err(StoreError::NotWhole {
+        path: file.display().to_string(),
+        said,
+    })
+}
+
+async fn quick_check(file: &Path) -> Result<String, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .read_only(true)
+        // No log is looked for beside it, and none is made.
+        .immutable(true);
+    let mut connection: SqliteConnection = options.connect().await?;
+    let said = sqlx::query_scalar(CHECK).fetch_one(&mut connection).await;
+    connection.close().await?;
+    said
 }
 
 impl Tx {

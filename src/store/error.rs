@@ -27,6 +27,14 @@ pub enum StoreError {
     /// The database is backed up by its own means.
     #[error("this install keeps its data in PostgreSQL, which has its own backups")]
     NoCopy,
+    /// A copy is damaged, or a part is missing.
+    #[error("{path} is not a whole copy of a database: {said}")]
+    NotWhole {
+        /// The copy.
+        path: String,
+        /// What the database found.
+        said: String,
+    },
     /// The database was used by a newer version of this program.
     #[error(
         "the database has migration {0}, which this version ({this}) does not know: run the newer version again, or restore a backup made by this one",

@@ -189,8 +189,16 @@ fn a_backup_that_cannot_be_put_in_force_changes_nothing() {
     fs::copy(other.host.path(COPY), install.host.path(COPY)).unwrap();
     let host = stopped(install);
     assert_eq!(restore(&host, &[]).code, 1);
-    fs::write(host.path(COPY), "no database").unwrap();
-    assert_eq!(restore(&host, &[]).code, 1);
+    let copy = host.path(COPY);
+    let whole = fs::read(&copy).unwrap();
+    // A page in the middle that is gone is no less than an end that is.
+    let mut hole = whole.clone();
+    let middle = whole.len() / 2 / 4096 * 4096;
+    hole[middle..middle + 4096].fill(0xff);
+    for damaged in [b"no database", &whole[..whole.len() / 2], &hole] {
+        fs::write(&copy, damaged).unwrap();
+        assert_eq!(restore(&host, &[]).outcome(), "4 backup_damaged");
+    }
     fs::remove_file(host.path(COPY)).unwrap();
     assert_eq!(restore(&host, &[]).outcome(), "2 usage");
     let names = fs::read_dir(host.data_dir()).unwrap();
