@@ -73,7 +73,8 @@ impl OpenClaw {
             let up = self.up(&session, &mut calls, &mut from_client, &mut to_upstream);
             tokio::select! {
                 biased;
-                end = session.end_of() => Over::Close(session.close(end).await),
+                // Boxed: it looks into the store, and is as large as all the rest.
+                end = session.end_of() => Over::Close(Box::pin(session.close(end)).await),
                 _ = stop.changed() => Over::Close(Close::restart("service restart")),
                 over = down => over,
                 over = up => over,
