@@ -11,8 +11,9 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use crate::openclaw::OpenClaw;
 use crate::web::peer::Peer;
 
-/// The longest `Origin` that is kept, in bytes.
-const MAX_ORIGIN: usize = 200;
+/// The longest `Origin` that is kept, in bytes: more than any browser sends,
+/// since a host name has at most 253.
+const MAX_ORIGIN: usize = 280;
 
 /// Who is at the other end.
 #[derive(Clone, Debug)]

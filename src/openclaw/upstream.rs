@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use futures_util::{SinkExt, StreamExt};
 use hardtack_token::{InvalidId, Origin, Subject};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -226,6 +226,12 @@ fn headers(admitted: &Admitted, visitor: &Visitor) -> HeaderMap {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);
         }
+    }
+    // SECURITY: without it the gateway's own rule, which pages a browser may
+    // come from, would not hold for those that come by this door.
+    let origin = visitor.origin.as_deref().map(HeaderValue::from_str);
+    if let Some(Ok(origin)) = origin {
+        headers.insert(ORIGIN, origin);
     }
     headers
 }

@@ -33,7 +33,7 @@ pub(crate) struct Hello<'a> {
     pub(crate) forge: Option<fn(&mut Value)>,
     /// How far the device's clock is off, in milliseconds.
     pub(crate) clock: i64,
-    pub(crate) address: Option<&'a str>,
+    pub(crate) headers: Vec<(&'static str, &'a str)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,7 +225,7 @@ impl<'a> Hello<'a> {
             form: Form::V3,
             forge: None,
             clock: 0,
-            address: None,
+            headers: Vec::new(),
         }
     }
 
@@ -276,14 +276,19 @@ impl<'a> Hello<'a> {
     }
 
     /// Comes through a proxy, from this address.
-    pub(crate) const fn from(mut self, address: &'a str) -> Self {
-        self.address = Some(address);
+    pub(crate) fn from(mut self, address: &'a str) -> Self {
+        self.headers.push(("x-forwarded-for", address));
+        self
+    }
+
+    /// Is a page that came from there.
+    pub(crate) fn origin(mut self, origin: &'a str) -> Self {
+        self.headers.push(("origin", origin));
         self
     }
 
     pub(crate) fn connect(self, url: &str) -> Outcome {
-        let forwarded = self.address.map(|address| ("x-forwarded-for", address));
-        let mut client = Client::open_with(url, forwarded.as_slice());
+        let mut client = Client::open_with(url, &self.headers);
         let challenge = client.frame();
         assert_eq!(challenge["event"], "connect.challenge");
         let params = self.signed(&challenge["payload"]);

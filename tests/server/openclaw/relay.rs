@@ -62,6 +62,26 @@ fn what_a_client_says_of_itself_in_headers_is_not_passed_on() {
     );
 }
 
+/// Which pages a browser may come from is the gateway's to say.
+#[test]
+fn the_gateway_is_told_what_page_a_browser_comes_from_and_no_other() {
+    const PAGE: &str = "https://ui.example";
+    let door = Door::new();
+    for (n, origin) in [(1, Some(PAGE)), (2, None)] {
+        let device = Device::new(n);
+        let hello = || {
+            let hello = Hello::of(&device).scopes(&["operator.read"]);
+            match origin {
+                Some(origin) => hello.origin(origin),
+                None => hello,
+            }
+        };
+        door.approve(&hello().connect(&door.url).refused().request_id());
+        let _client = hello().connect(&door.url).welcome();
+        assert_eq!(door.gateway.last().header("origin"), origin);
+    }
+}
+
 #[test]
 fn frames_go_through_as_they_are() {
     let door = Door::new();
