@@ -23,7 +23,7 @@ use crate::gateway::upgrade;
 use crate::web::listener::Came;
 use crate::web::peer::Peer;
 use grpc::Status;
-use messages::{CheckRequest, CheckResponse, HttpRequest};
+use messages::{CheckRequest, CheckResponse, Field};
 
 /// The only method there is.
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -90,7 +90,7 @@ impl Gateway {
             path: http.path.split('?').next().unwrap_or_default(),
         };
         let refuse = |why| self.denied(&Refused::unknown(why), wire, sender);
-        let headers = match headers(&http) {
+        let headers = match headers(&http.headers) {
             Ok(headers) => headers,
             Err(why) => return refuse(why),
         };
@@ -110,9 +110,9 @@ impl Gateway {
         match self.decider.decide(&asked) {
             Ok(allowed) => {
                 let access = allowed.access();
-                log::allowed(sender.subject(Line::of(&asked)), access);
+                log::allowed(|| sender.subject(Line::of(&asked)), access);
                 let identity = access.map_or_else(Identity::nobody, Identity::of);
-                let mut set = HeaderMap::new();
+                let mut set = HeaderMap::with_capacity(8);
                 identity.set(&mut set, sender.id);
                 CheckResponse::allow(&set, original.target(), unwanted(&headers, &set))
             }
@@ -129,24 +129,26 @@ impl Gateway {
 }
 
 /// The headers of the request that Envoy asks about.
-fn headers(http: &HttpRequest) -> Result<HeaderMap, Refusal> {
+fn headers(fields: &[Field]) -> Result<HeaderMap, Refusal> {
     let invalid = |why: String| Refusal::InvalidRequest(why.into());
-    let mut headers = HeaderMap::with_capacity(http.headers.len());
-    for (name, value) in &http.headers {
+    // A question can name more than a map has room for.
+    let mut headers = HeaderMap::with_capacity(fields.len().min(64));
+    for Field { key, value } in fields {
         // `:path` and its like stand beside them.
-        if name.starts_with(':') {
+        if key.starts_with(b":") {
             continue;
         }
+        let name = HeaderName::from_bytes(key);
+        let name = name.map_err(|_| invalid("a name of a header is none".to_owned()))?;
         // SECURITY: as at the gateway: Envoy lets such names through.
-        if name.contains('_') {
+        if name.as_str().contains('_') {
             let why = format!("the name of the header `{name}` holds an underscore");
             return Err(invalid(why));
         }
-        let name = HeaderName::from_bytes(name.as_bytes());
-        let name = name.map_err(|_| invalid("a name of a header is none".to_owned()))?;
-        let value = HeaderValue::from_bytes(value.as_bytes());
+        let value = HeaderValue::from_maybe_shared(value.clone());
         let value = value.map_err(|_| invalid(format!("the header `{name}` holds no value")))?;
-        headers.append(name, value);
+        let added = headers.try_append(name, value);
+        added.map_err(|_| invalid("there are too many headers".to_owned()))?;
     }
     Ok(headers)
 }

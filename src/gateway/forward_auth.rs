@@ -7,7 +7,6 @@ mod answer;
 pub(crate) mod original;
 mod secret;
 
-use hardtack_token::path::canonical;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Response};
 
@@ -16,8 +15,10 @@ use crate::gateway::body::AnswerBody;
 use crate::gateway::identity::Identity;
 use crate::gateway::log::{self, Line};
 use crate::gateway::refusal::{Refusal, Refused};
+use crate::gateway::request::Spelt;
 use crate::gateway::reverse_proxy::Sender;
 use crate::web::peer::Peer;
+pub(crate) use answer::Allowance;
 use original::Original;
 pub use secret::{InvalidSecret, ProxySecret};
 
@@ -46,13 +47,9 @@ pub(crate) enum Door {
 }
 
 impl Door {
-    /// The door that a request is for, however its path is spelt.
-    pub(crate) fn of(parts: &Parts) -> Option<Self> {
-        Self::at(&canonical(parts.uri.path()).ok()?)
-    }
-
-    fn at(path: &str) -> Option<Self> {
-        let below = path.strip_prefix(PREFIX)?;
+    /// The door that a request is for, by the one spelling of its path.
+    pub(crate) fn at(path: &Spelt<'_>) -> Option<Self> {
+        let below = path.as_deref().ok()?.strip_prefix(PREFIX)?;
         match below {
             "/nginx" => Some(Self::Of(Convention::Nginx)),
             "/traefik" => Some(Self::Of(Convention::Traefik)),
@@ -98,48 +95,52 @@ impl Convention {
 }
 
 impl Gateway {
-    /// Answers a proxy's question.
+    /// Answers a proxy's question. A refusal is made into its answer here.
     pub(crate) fn forward_auth(
         &self,
         door: Door,
         parts: &Parts,
         sender: Sender<'_>,
-    ) -> Response<AnswerBody> {
+    ) -> Result<Allowance, Box<Response<AnswerBody>>> {
         let wire = Line {
             method: parts.method.as_str(),
             path: parts.uri.path(),
         };
         if !self.is_proxy(&parts.headers, sender.peer) {
             let refused = Refused::unknown(Refusal::ProxyNotTrusted);
-            return self.deny(door, &refused, wire, sender);
+            return Err(self.deny(door, &refused, wire, sender));
         }
         let Door::Of(convention) = door else {
-            return self.deny(door, &Refused::unknown(Refusal::NotFound), wire, sender);
+            let refused = Refused::unknown(Refusal::NotFound);
+            return Err(self.deny(door, &refused, wire, sender));
         };
         // The secret makes a proxy as good as one that is known by its address.
         let peer = Peer {
             trusted: true,
             ..sender.peer
         };
-        let sender = Sender {
+        // Only the log names the client.
+        let sender = || Sender {
             peer,
             client: peer.client(&parts.headers, &self.trusted_proxies),
             ..sender
         };
         let original = match Original::read(convention, parts) {
             Ok(original) => original,
-            Err(why) => return self.deny(door, &Refused::unknown(why), wire, sender),
+            Err(why) => return Err(self.deny(door, &Refused::unknown(why), wire, sender())),
         };
         let asked = original.asked();
         let line = Line::of(&asked);
         match self.decider.decide(&asked) {
             Ok(allowed) => {
                 let access = allowed.access();
-                log::allowed(sender.subject(line), access);
-                let identity = access.map_or_else(Identity::nobody, Identity::of);
-                answer::allow(identity, sender.id, original.target())
+                log::allowed(|| sender().subject(line), access);
+                Ok(Allowance {
+                    identity: access.map_or_else(Identity::nobody, Identity::of),
+                    target: original.target(),
+                })
             }
-            Err(refused) => self.deny(door, &refused, line, sender),
+            Err(refused) => Err(self.deny(door, &refused, line, sender())),
         }
     }
 
@@ -158,13 +159,13 @@ impl Gateway {
         refused: &Refused,
         line: Line<'_>,
         sender: Sender<'_>,
-    ) -> Response<AnswerBody> {
+    ) -> Box<Response<AnswerBody>> {
         let answer = self.refuse(refused, line, sender);
-        match door {
+        Box::new(match door {
             Door::Of(Convention::Nginx) => answer::for_nginx(answer),
             // The others pass an answer that is no 2xx on to the client as it is.
             Door::Of(Convention::Traefik | Convention::Caddy) | Door::Unknown => answer,
-        }
+        })
     }
 }
 
@@ -185,7 +186,7 @@ mod tests {
             ("/forward-authority", None),
             ("/", None),
         ] {
-            assert_eq!(Door::at(path), door, "{path}");
+            assert_eq!(Door::at(&Ok(path.into())), door, "{path}");
         }
     }
 }

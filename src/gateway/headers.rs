@@ -1,7 +1,5 @@
 //! What becomes of headers on their way through.
 
-use std::net::IpAddr;
-
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -46,6 +44,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) identity: Identity,
     pub(crate) id: &'a RequestId,
     pub(crate) peer: Peer,
+    /// Where the request came from: the peer's address.
+    pub(crate) address: HeaderValue,
     /// The `Host` of the upstream.
     pub(crate) host: &'a HeaderValue,
     /// Whether it has to be said that there is a body: its length is not known,
@@ -64,7 +64,7 @@ impl Outgoing<'_> {
         let trusted = self.peer.trusted;
         // Read before anything is removed: a client must not have its own
         // address forgotten by nominating the header.
-        let forwarded_for = forwarded_for(headers, self.peer);
+        let forwarded_for = forwarded_for(headers, trusted, self.address);
         let kept = |headers: &HeaderMap, name| headers.get(name).filter(|_| trusted).cloned();
         let proto = kept(headers, &X_FORWARDED_PROTO)
             .unwrap_or(HeaderValue::from_static(self.peer.scheme()));
@@ -73,16 +73,16 @@ impl Outgoing<'_> {
         let takes_trailers = upgrade::lists(headers, &TE, "trailers");
         let trailers = trailers::announced(headers);
 
-        remove_hop_by_hop(headers);
-        // Answered here: the client is told to go on when its body is wanted.
-        headers.remove(EXPECT);
-        // SECURITY: our credential is for us. An upstream that got it could use it.
-        headers.remove(AUTHORIZATION);
-        headers.remove(&DPOP);
-        remove_if(headers, |name| {
-            name.starts_with(identity::PREFIX)
-                || OVERRIDES.contains(&name)
-                || (!trusted && is_forwarding(name))
+        remove(headers, |name| {
+            let text = name.as_str();
+            // SECURITY: our credential is for us. An upstream that got it could use it.
+            *name == AUTHORIZATION
+                || *name == DPOP
+                // Answered here: the client is told to go on when its body is wanted.
+                || *name == EXPECT
+                || text.starts_with(identity::PREFIX)
+                || OVERRIDES.contains(&text)
+                || (!trusted && is_forwarding(text))
         });
 
         // Where there is no room, each makes its own.
@@ -124,8 +124,7 @@ pub(crate) fn rewrite_answer(headers: &mut HeaderMap) {
         headers.remove(CONTENT_LENGTH);
     }
     let trailers = trailers::announced(headers);
-    remove_hop_by_hop(headers);
-    remove_if(headers, |name| name.starts_with(identity::PREFIX));
+    remove(headers, |name| name.as_str().starts_with(identity::PREFIX));
     if let Some(trailers) = trailers {
         headers.insert(TRAILER, trailers);
     }
@@ -150,42 +149,36 @@ fn is_forwarding(name: &str) -> bool {
     name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
 }
 
-fn forwarded_for(headers: &HeaderMap, peer: Peer) -> HeaderValue {
-    let value = |address: IpAddr| HeaderValue::try_from(address.to_string());
+fn forwarded_for(headers: &HeaderMap, trusted: bool, address: HeaderValue) -> HeaderValue {
     let before = headers.get_all(&X_FORWARDED_FOR).iter();
     let mut list: Vec<u8> = Vec::new();
-    for hop in before.filter(|_| peer.trusted) {
+    for hop in before.filter(|_| trusted) {
         list.extend_from_slice(hop.as_bytes());
         list.extend_from_slice(b", ");
     }
-    let whole = if list.is_empty() {
-        value(peer.address)
-    } else {
-        list.extend_from_slice(peer.address.to_string().as_bytes());
-        HeaderValue::try_from(list)
-    };
-    whole.unwrap_or(HeaderValue::from_static(""))
+    if list.is_empty() {
+        return address;
+    }
+    list.extend_from_slice(address.as_bytes());
+    HeaderValue::try_from(list).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Removes what concerns one connection only, and what `Connection` says does.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = headers
+/// Removes what concerns one connection only, what `Connection` says does, and
+/// what is not wanted.
+///
+/// The names that are there are looked at, each once: to ask the map for every
+/// name that might be there would hash them all.
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let nominated = headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|b| *b == b','))
         .map(<[u8]>::trim_ascii)
         .filter(|name| !name.eq_ignore_ascii_case(b"close"))
-        .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .collect();
-    for name in nominated.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
-}
-
-fn remove_if(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    let found = headers.keys().filter(|name| unwanted(name.as_str()));
-    // Empty for most requests, and then nothing is allocated.
-    let found: Vec<HeaderName> = found.cloned().collect();
+        .filter_map(|name| HeaderName::from_bytes(name).ok());
+    let named = headers.keys();
+    let named = named.filter(|name| is_hop_by_hop(name) || unwanted(name));
+    let found: Vec<HeaderName> = named.cloned().chain(nominated).collect();
     for name in found {
         headers.remove(name);
     }
@@ -209,6 +202,7 @@ mod tests {
                 Came::plain(peer.parse().unwrap()),
                 &["10.0.0.0/8".parse().unwrap()],
             ),
+            address: HeaderValue::from_str(peer).unwrap(),
             host: &HeaderValue::from_static("up:8080"),
             is_unframed: false,
             is_websocket: false,

@@ -55,8 +55,13 @@ pub(crate) fn refused(subject: Subject<'_>, refused: &Refused) {
     );
 }
 
-/// `access` is none where everybody may.
-pub(crate) fn allowed(subject: Subject<'_>, access: Option<&Access>) {
+/// `access` is none where everybody may. Whose request it is is asked only if it
+/// is logged.
+pub(crate) fn allowed<'a>(subject: impl FnOnce() -> Subject<'a>, access: Option<&Access>) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let subject = subject();
     tracing::debug!(
         decision = "allow",
         code = if access.is_some() { "ok" } else { "public" },

@@ -11,7 +11,6 @@ use http::{HeaderName, Method, Version};
 
 use crate::gateway::refusal::Refusal;
 use crate::gateway::upgrade;
-use hardtack_token::path::canonical;
 use hardtack_token::{Asked, Credential, WEBSOCKET};
 
 /// Gives a request of HTTP/2 the form that one of HTTP/1.1 has, so that whatever
@@ -42,6 +41,9 @@ pub(crate) fn in_one_form(parts: &mut Parts) {
     }
 }
 
+/// The canonical path of a request target, or why there is none.
+pub(crate) type Spelt<'a> = Result<Cow<'a, str>, &'static str>;
+
 /// A request with one meaning.
 #[derive(Debug)]
 pub(crate) struct Received<'a> {
@@ -52,10 +54,10 @@ pub(crate) struct Received<'a> {
 }
 
 impl<'a> Received<'a> {
-    /// Reads the head of a request.
-    pub(crate) fn read(parts: &'a Parts, has_body: bool) -> Result<Self, Refusal> {
+    /// Reads the head of a request, whose path is spelt so.
+    pub(crate) fn read(parts: &'a Parts, path: Spelt<'a>, has_body: bool) -> Result<Self, Refusal> {
         check_method(&parts.method)?;
-        let path = canonical(parts.uri.path()).map_err(Refusal::AmbiguousPath)?;
+        let path = path.map_err(Refusal::AmbiguousPath)?;
         check_names(parts)?;
         check_host(parts)?;
         let is_websocket = upgrade::is_websocket(parts);
@@ -163,6 +165,7 @@ fn check_host(parts: &Parts) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use hardtack_token::path::canonical;
     use http::Request;
     use http::header::HeaderName;
 
@@ -175,7 +178,8 @@ mod tests {
             request = request.header(name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let received = Received::read(&parts, false).map_err(|refusal| refusal.code())?;
+        let path = canonical(parts.uri.path());
+        let received = Received::read(&parts, path, false).map_err(|refusal| refusal.code())?;
         let asked = received.asked();
         Ok(format!("{} {}", asked.method, asked.path))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hardtack_token::Asked;
+use hardtack_token::path::canonical;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri, Version};
@@ -15,14 +16,14 @@ use tokio::sync::Notify;
 use crate::gateway::body::AnswerBody;
 #[cfg(feature = "envoy")]
 use crate::gateway::ext_authz;
-use crate::gateway::forward_auth::Door;
+use crate::gateway::forward_auth::{Allowance, Door};
 use crate::gateway::headers::Outgoing;
 use crate::gateway::identity::Identity;
 use crate::gateway::log::{self, Line, Subject};
 use crate::gateway::own::{self, Own};
 use crate::gateway::proxy::Proxy;
 use crate::gateway::refusal::{Refusal, Refused};
-use crate::gateway::request::{self, Received};
+use crate::gateway::request::{self, Received, Spelt};
 use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::streams::{Opening, Stream};
 use crate::gateway::tunnel::Open;
@@ -41,6 +42,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// What is done with a request once it is decided on.
 enum Course<'a> {
     Answer(Response<AnswerBody>),
+    /// A proxy that asks is told that its client may.
+    Allow(Allowance),
     Forward(Way<'a>),
 }
 
@@ -59,6 +62,8 @@ pub(crate) struct Connection {
     pub(crate) open: Open,
     /// Cuts it off, or the request's stream where it carries several.
     pub(crate) cut: Arc<Notify>,
+    /// The address of its other end, as it is told to upstreams.
+    pub(crate) address: HeaderValue,
 }
 
 /// Whom a request comes from, and what it is called.
@@ -77,7 +82,7 @@ impl Gateway {
         came: Came,
         connection: Connection,
     ) -> Response<AnswerBody> {
-        let Connection { open, cut } = connection;
+        let Connection { open, cut, address } = connection;
         let started = Stopwatch::start();
         let (mut parts, body) = request.into_parts();
         #[cfg(feature = "envoy")]
@@ -89,25 +94,27 @@ impl Gateway {
         let is_head = parts.method == Method::HEAD;
         let peer = Peer::new(came, &self.trusted_proxies);
         let millis = self.decider.clock().now_millis();
+        // The one spelling of the path, for whatever looks at it.
+        let path = canonical(parts.uri.path());
         // A proxy that asks passes the client's headers on, its request id too.
-        let named = peer.trusted && Door::of(&parts).is_none();
+        let named = peer.trusted && Door::at(&path).is_none();
         let id = self.ids.of(&parts.headers, named, millis);
         let sender = Sender {
             peer,
             client: peer.client(&parts.headers, &self.trusted_proxies),
             id: &id,
         };
-        let mut response = match self.course(&parts, !body.is_end_stream(), sender, cut) {
+        let has_body = !body.is_end_stream();
+        let mut response = match self.course(&parts, path, has_body, sender, cut) {
             // Boxed: hyper and tokio move the future of each request several times, and this
             // part of it has several kilobytes, which an answer of our own does not need.
-            Course::Forward(way) => Box::pin(self.forward(parts, body, way, sender, open)).await,
-            Course::Answer(mut answer) => {
-                // A stream of HTTP/2 is reset behind its answer.
-                if !is_http2 && dismiss(body, parts.headers.contains_key(EXPECT)) {
-                    let close = HeaderValue::from_static("close");
-                    answer.headers_mut().insert(CONNECTION, close);
-                }
-                answer
+            Course::Forward(way) => {
+                Box::pin(self.forward(parts, body, way, sender, open, address)).await
+            }
+            Course::Answer(answer) => closing(answer, dismiss(&parts, body)),
+            Course::Allow(allowance) => {
+                let closes = dismiss(&parts, body);
+                closing(allowance.answer(parts.headers, &id), closes)
             }
         };
         // What an upstream calls the request is for its own logs.
@@ -124,15 +131,17 @@ impl Gateway {
     fn course(
         &self,
         parts: &Parts,
+        path: Spelt<'_>,
         has_body: bool,
         sender: Sender<'_>,
         cut: Arc<Notify>,
     ) -> Course<'_> {
         // Before anything is read that could be refused: a door has its own forms.
-        if let Some(door) = Door::of(parts) {
-            return Course::Answer(self.forward_auth(door, parts, sender));
+        if let Some(door) = Door::at(&path) {
+            let told = self.forward_auth(door, parts, sender);
+            return told.map_or_else(|answer| Course::Answer(*answer), Course::Allow);
         }
-        let received = match Received::read(parts, has_body) {
+        let received = match Received::read(parts, path, has_body) {
             Ok(received) => received,
             Err(why) => {
                 let line = Line {
@@ -167,7 +176,7 @@ impl Gateway {
             Own::Whoami => {
                 let permit = self.decider.decide_any(asked)?;
                 let access = permit.access();
-                log::allowed(sender.subject(Line::of(asked)), Some(access));
+                log::allowed(|| sender.subject(Line::of(asked)), Some(access));
                 Ok(own::whoami(access, origin))
             }
             Own::Nothing(why) => {
@@ -197,7 +206,7 @@ impl Gateway {
         })?;
         let access = allowed.access();
         let subject = sender.subject(Line::of(asked));
-        log::allowed(subject, access);
+        log::allowed(|| subject, access);
         let identity = access.map_or_else(Identity::nobody, Identity::of);
         let is_websocket = asked.is_websocket();
         let stream = self.streams.open(Opening {
@@ -222,11 +231,13 @@ impl Gateway {
         way: Way<'_>,
         sender: Sender<'_>,
         open: Open,
+        address: HeaderValue,
     ) -> Response<AnswerBody> {
         let outgoing = Outgoing {
             identity: way.identity,
             id: sender.id,
             peer: sender.peer,
+            address,
             host: way.proxy.upstream().host(),
             is_unframed: !body.is_end_stream()
                 && matches!(parts.method, Method::GET | Method::HEAD)
@@ -279,15 +290,25 @@ fn leave_body_out(answer: &mut Response<AnswerBody>) {
     }
 }
 
+/// An answer, and perhaps the last on its connection.
+fn closing(mut answer: Response<AnswerBody>, closes: bool) -> Response<AnswerBody> {
+    if closes {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+    }
+    answer
+}
+
 /// Deals with the body of a request that is answered without it. Says whether
 /// the connection has to be closed.
 ///
 /// SECURITY: a refused sender does not get to send a gigabyte.
-fn dismiss(mut body: Incoming, waits_to_be_asked: bool) -> bool {
-    if body.is_end_stream() {
+fn dismiss(parts: &Parts, mut body: Incoming) -> bool {
+    // A stream of HTTP/2 is reset behind its answer.
+    if body.is_end_stream() || parts.version == Version::HTTP_2 {
         return false;
     }
-    if waits_to_be_asked {
+    if parts.headers.contains_key(EXPECT) {
         // Reading would be the invitation (`100 Continue`) to send it.
         return true;
     }

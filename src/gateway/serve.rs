@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use crate::gateway::Gateway;
 use crate::gateway::link::BUFFER;
 use crate::gateway::reverse_proxy::Connection;
-use crate::gateway::tunnel::Open;
 use crate::web::http2;
 use crate::web::listener::{Came, KeepAlive, Listener};
 use crate::web::preface::Begun;
@@ -55,6 +54,7 @@ async fn accept(listener: Listener, gateway: Arc<Gateway>, shutdown: impl Future
         let this = Connection {
             open: stops.subscribe(),
             cut: Arc::new(Notify::new()),
+            address: address(came),
         };
         connection(http.clone(), transport, came, Arc::clone(&gateway), this)
     };
@@ -97,7 +97,7 @@ async fn connection(
     };
     let error: Box<dyn Error + Send + Sync> = match begun {
         Ok(Ok((connection, true))) => {
-            match Box::pin(serve_http2(connection, came, gateway, open)).await {
+            match Box::pin(serve_http2(connection, came, gateway, this)).await {
                 Ok(()) => return,
                 Err(error) => error.into(),
             }
@@ -121,7 +121,7 @@ async fn serve_http1(
     gateway: Arc<Gateway>,
     this: Connection,
 ) -> hyper::Result<()> {
-    let Connection { mut open, cut } = this.clone();
+    let Connection { mut open, cut, .. } = this.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, this) = (Arc::clone(&gateway), this.clone());
         async move { Ok::<_, Infallible>(gateway.handle(request, came, this).await) }
@@ -130,12 +130,15 @@ async fn serve_http1(
     let mut connection = pin!(connection.with_upgrades());
     let served = async {
         tokio::select! {
+            // In this order, for which no dice are thrown at each step.
+            biased;
             ended = connection.as_mut() => return ended,
             _ = open.changed() => connection.as_mut().graceful_shutdown(),
         }
         connection.await
     };
     tokio::select! {
+        biased;
         ended = served => ended,
         () = cut.notified() => Ok(()),
     }
@@ -145,19 +148,25 @@ async fn serve_http2(
     connection: Begun<Transport>,
     came: Came,
     gateway: Arc<Gateway>,
-    open: Open,
+    this: Connection,
 ) -> Result<(), http2::Ended> {
     let idle = gateway.timeouts().request_head;
-    let stop = open.clone();
+    let stop = this.open.clone();
     http2::serve(connection, idle, stop, move |request| {
-        let (gateway, open) = (Arc::clone(&gateway), open.clone());
+        let (gateway, this) = (Arc::clone(&gateway), this.clone());
         async move {
             let this = Connection {
-                open,
                 cut: http2::cut(),
+                ..this
             };
             gateway.handle(request, came, this).await
         }
     })
     .await
+}
+
+/// What `X-Forwarded-For` says of a connection, made once for all its requests.
+fn address(came: Came) -> HeaderValue {
+    let text = came.from.to_canonical().to_string();
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, Version};
@@ -72,7 +72,8 @@ pub(super) async fn read<M: Message + Default>(
     message_in(&bytes)
 }
 
-fn message_in<M: Message + Default>(bytes: &[u8]) -> Result<M, (Status, &'static str)> {
+/// What is bytes in the message stays where it is, as a part of `bytes`.
+fn message_in<M: Message + Default>(bytes: &Bytes) -> Result<M, (Status, &'static str)> {
     let invalid = |why| (Status::InvalidArgument, why);
     let (prefix, message) = bytes
         .split_first_chunk::<PREFIX>()
@@ -84,7 +85,7 @@ fn message_in<M: Message + Default>(bytes: &[u8]) -> Result<M, (Status, &'static
     if usize::try_from(u32::from_be_bytes(length)) != Ok(message.len()) {
         return Err(invalid("there is not one message"));
     }
-    M::decode(message).map_err(|_| invalid("the message does not read"))
+    M::decode(bytes.slice_ref(message)).map_err(|_| invalid("the message does not read"))
 }
 
 /// The answer that is a message.
@@ -122,7 +123,7 @@ mod tests {
 
     fn read_as(prefix: &[u8], message: &[u8]) -> Result<HttpRequest, Status> {
         let bytes = [prefix, message].concat();
-        message_in(&bytes).map_err(|(status, _)| status)
+        message_in(&bytes.into()).map_err(|(status, _)| status)
     }
 
     #[test]

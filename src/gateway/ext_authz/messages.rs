@@ -1,9 +1,9 @@
 //! The messages of `envoy.service.auth.v3`, as far as they are read and written here.
 //! Names and numbers are those of Envoy's API; what is not named is skipped.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, StatusCode};
 use prost::Message;
@@ -57,12 +57,24 @@ pub(crate) struct Request {
 pub(crate) struct HttpRequest {
     #[prost(string, tag = "2")]
     pub(crate) method: String,
-    /// Values of one name are joined by commas.
-    #[prost(map = "string, string", tag = "3")]
-    pub(crate) headers: HashMap<String, String>,
+    /// Values of one name are joined by commas. On the wire a map is a list of its
+    /// entries: what is only gone through once need not be a map.
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) headers: Vec<Field>,
     /// Path and query.
     #[prost(string, tag = "4")]
     pub(crate) path: String,
+}
+
+/// An entry of `headers`. Its two strings are parts of the message that was read and
+/// not copied out of it; whether they are a name and a value is seen when they
+/// become a header.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Field {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) value: Bytes,
 }
 
 /// `CheckResponse`. `denied` and `ok` are one of two, and never both here.

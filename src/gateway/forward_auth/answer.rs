@@ -19,21 +19,32 @@ static X_HARDTACK_PROBLEM: HeaderName = HeaderName::from_static("x-hardtack-prob
 /// The longest header that a problem is put in. nginx reads a head of 4 KiB.
 const MAX_PROBLEM: usize = 2048;
 
-/// The answer that allows a request: who it is from, and how it is spelt.
-pub(super) fn allow(identity: Identity, id: &RequestId, target: String) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::whole(Vec::new()));
-    let headers = response.headers_mut();
-    // Room for all that comes, so that the map does not grow twice.
-    *headers = HeaderMap::with_capacity(12);
-    identity.set(headers, id);
-    if let Ok(target) = HeaderValue::try_from(target) {
-        headers.insert(&X_HARDTACK_URI, target);
-    } else {
-        // SECURITY: a canonical path and a printable query always fit. Should
-        // they not, nothing is allowed.
-        *response.status_mut() = StatusCode::FORBIDDEN;
+/// What allows a request: who it is from, and how it is spelt.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    pub(super) identity: Identity,
+    pub(super) target: String,
+}
+
+impl Allowance {
+    /// The answer. `room` is a map that is not needed any more: the request's own,
+    /// which hyper gets back with the answer and reads the next request into.
+    pub(crate) fn answer(self, mut room: HeaderMap, id: &RequestId) -> Response<AnswerBody> {
+        // SECURITY: nothing of the request goes back as if it were ours.
+        room.clear();
+        let mut response = Response::new(AnswerBody::whole(Vec::new()));
+        let headers = response.headers_mut();
+        *headers = room;
+        self.identity.set(headers, id);
+        if let Ok(target) = HeaderValue::try_from(self.target) {
+            headers.insert(&X_HARDTACK_URI, target);
+        } else {
+            // SECURITY: a canonical path and a printable query always fit. Should
+            // they not, nothing is allowed.
+            *response.status_mut() = StatusCode::FORBIDDEN;
+        }
+        response
     }
-    response
 }
 
 /// A refusal in the form that `auth_request` of nginx understands: 401, 403, and

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::client::bearer;
 use super::support::{Device, Running, Setup, World};
 use crate::gateway::ext_authz::messages::{
-    Address, Attributes, CheckRequest, CheckResponse, HeaderOption, HttpRequest, Peer,
+    Address, Attributes, CheckRequest, CheckResponse, Field, HeaderOption, HttpRequest, Peer,
     Request as Asked, SocketAddress,
 };
 
@@ -66,7 +66,10 @@ impl Envoy {
 
 fn question(line: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let (method, path) = line.split_once(' ').unwrap();
-    let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let field = |(name, value): &(&str, &str)| Field {
+        key: Bytes::copy_from_slice(name.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+    };
     let pseudo = [(":path", "/assets/evil"), (":method", "GET")];
     let socket = SocketAddress {
         address: "192.0.2.7".to_owned(),
@@ -82,7 +85,7 @@ fn question(line: &str, headers: &[(&str, &str)]) -> Vec<u8> {
                 http: Some(HttpRequest {
                     method: method.to_owned(),
                     path: path.to_owned(),
-                    headers: pseudo.iter().chain(headers).map(pair).collect(),
+                    headers: pseudo.iter().chain(headers).map(field).collect(),
                 }),
             }),
         }),
@@ -228,6 +231,26 @@ async fn envoy_is_told_what_the_reverse_proxy_would_say() {
     let underscore = [("x_hardtack_device", "mallory")];
     let answer = envoy.ask("GET /assets/x", &underscore).await;
     assert_eq!(answer.outcome(), "400 invalid_request");
+}
+
+#[tokio::test]
+async fn a_field_that_comes_twice_or_is_none_is_seen() {
+    let mut world = World::new();
+    let gateway = trusting(&mut world).await;
+    let mut envoy = Envoy::connect(&gateway).await;
+    let read = bearer(&world.token("operator.read"));
+    let twice = [("authorization", &*read); 2];
+    let answer = envoy.ask("GET /api/x", &twice).await;
+    assert_eq!(answer.outcome(), "400 duplicate_authorization");
+    for (fields, expected) in [
+        (vec![("", ""); 30_000], "400 invalid_request"),
+        (vec![("x-a", "\n")], "400 invalid_request"),
+        (vec![("x-a", "\u{e9}")], "200"),
+        (vec![("a", ""); 10_000], "200"),
+    ] {
+        let answer = envoy.ask("GET /assets/x", &fields).await;
+        assert_eq!(answer.outcome(), expected, "{:?}", fields[0]);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The doors for proxies that ask, as those proxies ask.
 
 use hardtack_token::{Caveat, End};
+use http::HeaderName;
 use serde_json::Value;
 
 use super::client::{Answer, bearer};
@@ -64,6 +65,16 @@ async fn an_allowed_request_is_answered_with_every_identity_header() {
         for name in IDENTITY {
             assert_eq!(answer.headers.get_all(name).iter().count(), 1, "{name}");
         }
+        // Nothing of the question comes back: the proxy could take it for ours.
+        let more = [
+            "x-hardtack-uri",
+            "x-request-id",
+            "connection",
+            "content-length",
+            "date",
+        ];
+        let ours = |name: &HeaderName| IDENTITY.iter().chain(&more).any(|known| name == known);
+        assert!(answer.headers.keys().all(ours), "{:?}", answer.headers);
         // Nobody is told of as nobody, and not left out.
         let answer = gateway.ask(door, "GET", "/assets/x", &forged).await;
         assert_eq!(answer.outcome(), "200");
