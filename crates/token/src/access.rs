@@ -4,11 +4,14 @@
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, Requirement, ScopeBits};
+use crate::caveat::Caveat;
 use crate::container::Container;
 use crate::denial::Denial;
 use crate::fold::{Folded, Request};
+use crate::heap;
 use crate::id::{DeviceId, GrantId, Role, RootKeyId, ServiceName};
 use crate::keys::KeyRing;
+use crate::packed::PackedText;
 use crate::profile::{ChainProfile, Session, Subject};
 use crate::scope::ScopeSet;
 use crate::time::Timestamp;
@@ -17,12 +20,17 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct Access {
     pub(crate) chain: Box<ChainProfile>,
-    pub(crate) session: Session,
+    /// The chain's own.
+    pub(crate) session: Arc<Session>,
     pub(crate) folded: Folded,
     pub(crate) catalog: Arc<Catalog>,
     /// The generation of the keys it was verified under.
     pub(crate) generation: u64,
     pub(crate) signers: Signers,
+    /// Its text, where it is kept for being seen again; else nothing.
+    pub(crate) text: PackedText,
+    /// Where its session ends in its bytes.
+    pub(crate) session_end: usize,
 }
 
 /// The public keys that the signatures of a token were checked with.
@@ -111,7 +119,7 @@ impl Permit {
 impl Access {
     /// Time, holder and audience.
     pub fn authenticate(self: Arc<Self>, request: &Request<'_>) -> Result<Authenticated, Denial> {
-        self.folded.authenticate(request)?;
+        self.folded.authenticate(request, &self.session)?;
         Ok(Authenticated(self))
     }
 
@@ -130,7 +138,7 @@ impl Access {
 
     /// Its session.
     #[must_use]
-    pub const fn session(&self) -> &Session {
+    pub fn session(&self) -> &Session {
         &self.session
     }
 
@@ -208,7 +216,33 @@ impl Access {
             generation: self.generation,
             signers: self.signers.clone(),
             chain: self.chain.clone(),
-            session: self.session.clone(),
+            session: Arc::clone(&self.session),
+            text: self.text.clone(),
+            session_end: self.session_end,
         }
+    }
+
+    /// Another token of its session, which a holder narrowed by these blocks.
+    pub(crate) fn narrowed(&self, holder: Vec<Vec<Caveat>>, catalog: &Arc<Catalog>) -> Self {
+        let chain = Box::new(ChainProfile {
+            holder,
+            ..(*self.chain).clone()
+        });
+        Self {
+            folded: Folded::new(&chain, catalog),
+            catalog: Arc::clone(catalog),
+            generation: self.generation,
+            signers: self.signers.clone(),
+            chain,
+            session: Arc::clone(&self.session),
+            text: PackedText::default(),
+            session_end: self.session_end,
+        }
+    }
+
+    /// The bytes that it takes beside its own size.
+    pub(crate) fn heap(&self) -> usize {
+        let signers = size_of_val::<[[u8; 32]]>(&self.signers.attestation);
+        heap::of_chain(&self.chain) + self.folded.heap() + signers + self.text.heap()
     }
 }

@@ -389,6 +389,11 @@ impl ScopeBits {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 
+    /// The bytes that it takes beside its own size.
+    pub(crate) fn heap(&self) -> usize {
+        size_of_val::<[u64]>(&self.0)
+    }
+
     fn has(&self, bit: usize) -> bool {
         self.0
             .get(bit / 64)

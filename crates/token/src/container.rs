@@ -87,11 +87,10 @@ impl Container {
         })
     }
 
-    /// The bytes of the first `count` blocks and the root key id, out of the
+    /// Where the first `count` blocks and the root key id before them end in the
     /// canonical bytes that this container was decoded from.
-    pub(crate) fn prefix<'a>(&self, bytes: &'a [u8], count: usize) -> Option<&'a [u8]> {
-        let end = self.ends.get(count.checked_sub(1)?)?;
-        bytes.get(..*end)
+    pub(crate) fn end_of(&self, count: usize) -> Option<usize> {
+        self.ends.get(count.checked_sub(1)?).copied()
     }
 }
 
@@ -111,7 +110,7 @@ fn ends(raw: &schema::Biscuit) -> Vec<usize> {
 }
 
 impl SignedBlock {
-    fn read(i: usize, raw: schema::SignedBlock) -> Result<Self, Denial> {
+    pub(crate) fn read(i: usize, raw: schema::SignedBlock) -> Result<Self, Denial> {
         let payload = match raw.version {
             None => Payload::V0,
             Some(1) => Payload::V1,
@@ -137,7 +136,7 @@ impl SignedBlock {
 }
 
 impl Proof {
-    fn read(raw: schema::Proof) -> Result<Self, Denial> {
+    pub(crate) fn read(raw: schema::Proof) -> Result<Self, Denial> {
         match raw.content {
             Some(schema::proof::Content::NextSecret(secret)) => sized(secret).map(Self::Open),
             Some(schema::proof::Content::FinalSignature(sig)) => sized(sig).map(Self::Sealed),

@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use crate::catalog::{Catalog, Requirement, ScopeBits};
 use crate::caveat::{Caveat, PathPrefix};
 use crate::denial::Denial;
+use crate::heap;
 use crate::id::DeviceId;
-use crate::profile::ChainProfile;
+use crate::profile::{ChainProfile, Session};
 use crate::scope::ScopeSet;
 use crate::time::Timestamp;
 
@@ -46,8 +47,16 @@ pub(crate) struct Folded {
     /// Whether every block by itself gives some scope.
     each_gives_some: bool,
     not_after: Timestamp,
-    audience: Limit<Box<str>>,
+    /// Whether the holder's audience caveats leave the session's audience.
+    audience: bool,
     holder: Limit<DeviceId>,
+    /// Few tokens have any.
+    on_request: Option<Box<OnRequest>>,
+}
+
+/// The caveats on what is asked for.
+#[derive(Debug, Default)]
+struct OnRequest {
     methods: Option<BTreeSet<String>>,
     paths: Vec<PathPrefix>,
     operations: Option<BTreeSet<String>>,
@@ -69,30 +78,25 @@ impl Folded {
             bits: chain.effective(catalog),
             each_gives_some: chain.scope_sets().all(gives_some),
             not_after: chain.expires_at().unwrap_or(Timestamp::MAX),
-            audience: Limit::Any,
+            audience: true,
             holder: Limit::Any,
-            methods: None,
-            paths: Vec::new(),
-            operations: None,
+            on_request: None,
         };
-        if let Some(session) = &chain.session {
-            folded.audience = Limit::Only(session.audience.as_str().into());
-        }
         for caveat in chain.own_caveats() {
-            folded.narrow(caveat);
+            folded.narrow(caveat, chain.session.as_deref());
+        }
+        if let Some(limits) = &mut folded.on_request {
+            limits.paths.shrink_to_fit();
         }
         folded
     }
 
-    fn narrow(&mut self, caveat: &Caveat) {
+    fn narrow(&mut self, caveat: &Caveat, session: Option<&Session>) {
         match caveat {
             // Folded above, from every block.
             Caveat::Scopes(_) | Caveat::NotAfter(_) => {}
             Caveat::Audience(origins) => {
-                let kept = matches!(&self.audience, Limit::Only(a) if origins.contains(&**a));
-                if !kept {
-                    self.audience = Limit::Nothing;
-                }
+                self.audience &= session.is_some_and(|s| origins.contains(&s.audience));
             }
             Caveat::Holder(device) => {
                 self.holder = match &self.holder {
@@ -101,22 +105,30 @@ impl Folded {
                     Limit::Only(_) | Limit::Nothing => Limit::Nothing,
                 }
             }
-            Caveat::Method(methods) => intersect(&mut self.methods, methods),
-            Caveat::Path(prefix) => self.paths.push(prefix.clone()),
-            Caveat::Operation(names) => intersect(&mut self.operations, names),
+            Caveat::Method(methods) => intersect(&mut self.on_request().methods, methods),
+            Caveat::Path(prefix) => self.on_request().paths.push(prefix.clone()),
+            Caveat::Operation(names) => intersect(&mut self.on_request().operations, names),
         }
+    }
+
+    fn on_request(&mut self) -> &mut OnRequest {
+        self.on_request.get_or_insert_default()
     }
 
     /// Time, holder and audience: whether this is a live credential for this
     /// verifier at all.
-    pub(crate) fn authenticate(&self, request: &Request<'_>) -> Result<(), Denial> {
+    pub(crate) fn authenticate(
+        &self,
+        request: &Request<'_>,
+        session: &Session,
+    ) -> Result<(), Denial> {
         self.check_live(request.now, request.holder)?;
-        match &self.audience {
-            Limit::Only(audience) if **audience == *request.audience => Ok(()),
-            Limit::Only(_) | Limit::Any | Limit::Nothing => Err(Denial::WrongAudience {
-                stated: request.audience.to_owned(),
-            }),
+        if self.audience && session.audience == request.audience {
+            return Ok(());
         }
+        Err(Denial::WrongAudience {
+            stated: request.audience.to_owned(),
+        })
     }
 
     /// Time and holder alone.
@@ -143,15 +155,8 @@ impl Folded {
         catalog: &Catalog,
         chain: &ChainProfile,
     ) -> Result<(), Denial> {
-        if !admits(self.methods.as_ref(), request.method) {
-            return Err(Denial::CaveatMethod);
-        }
-        let below = |path: &str| self.paths.iter().all(|prefix| prefix.admits(path));
-        if !self.paths.is_empty() && !request.path.is_some_and(below) {
-            return Err(Denial::CaveatPath);
-        }
-        if !admits(self.operations.as_ref(), request.operation) {
-            return Err(Denial::CaveatOperation);
+        if let Some(limits) = &self.on_request {
+            limits.clear(request)?;
         }
         let met = |r: &Requirement| catalog.meets(&self.bits, *r);
         if self.each_gives_some && required.iter().all(met) {
@@ -169,6 +174,32 @@ impl Folded {
 
     pub(crate) const fn bound_to_holder(&self) -> bool {
         !matches!(self.holder, Limit::Any)
+    }
+
+    /// The bytes that it takes beside its own size.
+    pub(crate) fn heap(&self) -> usize {
+        let limits = self.on_request.iter().map(|limits| {
+            let texts = limits.methods.iter().chain(&limits.operations);
+            let paths = limits.paths.iter().map(heap::of_path).sum::<usize>();
+            size_of::<OnRequest>() + texts.map(heap::of_texts).sum::<usize>() + paths
+        });
+        self.bits.heap() + limits.sum::<usize>()
+    }
+}
+
+impl OnRequest {
+    fn clear(&self, request: &Request<'_>) -> Result<(), Denial> {
+        if !admits(self.methods.as_ref(), request.method) {
+            return Err(Denial::CaveatMethod);
+        }
+        let below = |path: &str| self.paths.iter().all(|prefix| prefix.admits(path));
+        if !self.paths.is_empty() && !request.path.is_some_and(below) {
+            return Err(Denial::CaveatPath);
+        }
+        if !admits(self.operations.as_ref(), request.operation) {
+            return Err(Denial::CaveatOperation);
+        }
+        Ok(())
     }
 }
 

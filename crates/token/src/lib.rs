@@ -41,13 +41,16 @@ mod extract;
 mod fold;
 mod follow;
 mod guard;
+mod heap;
 mod id;
 pub mod jws;
 mod keys;
 #[cfg(feature = "tower")]
 mod layer;
 mod mint;
+mod narrowed;
 mod origin;
+mod packed;
 pub mod path;
 mod profile;
 mod revocation;

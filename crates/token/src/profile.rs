@@ -1,6 +1,8 @@
 //! The closed grammar `A G+ (S H*)?`, or the root token alone, read from blocks
 //! before any of them is trusted and without running any Datalog.
 
+use std::sync::Arc;
+
 use biscuit_auth::format::schema;
 use prost::Message;
 
@@ -39,7 +41,7 @@ pub struct ChainProfile {
     /// The grants below it, outermost last.
     pub rest: Vec<Grant>,
     /// The session, in a token that was activated.
-    pub session: Option<Session>,
+    pub session: Option<Arc<Session>>,
     /// The holder's blocks after the session.
     pub holder: Vec<Vec<Caveat>>,
 }
@@ -106,7 +108,7 @@ impl ChainProfile {
     #[must_use]
     pub fn expires_at(&self) -> Option<Timestamp> {
         let grants = self.grants().filter_map(|g| g.not_after);
-        let session = self.session.iter().map(|s| s.not_after);
+        let session = self.session.as_deref().map(|s| s.not_after);
         let others = self.own_caveats().filter_map(|c| match c {
             Caveat::NotAfter(end) => Some(*end),
             Caveat::Scopes(_)
@@ -160,7 +162,8 @@ impl ChainProfile {
     /// The caveats of the session's and the holder's blocks, but for the
     /// session's own audience and end.
     pub(crate) fn own_caveats(&self) -> impl Iterator<Item = &Caveat> {
-        let session = self.session.iter().flat_map(|s| &s.caveats);
+        let session = self.session.as_deref().into_iter();
+        let session = session.flat_map(|s| &s.caveats);
         session.chain(self.holder.iter().flatten())
     }
 }
@@ -205,10 +208,29 @@ pub(crate) fn walk(container: &Container) -> Result<Profile, Denial> {
         authority: id,
         scopes,
         first,
-        rest: grants.collect(),
-        session,
-        holder,
+        rest: grants.collect::<Box<[_]>>().into_vec(),
+        session: session.map(Arc::new),
+        holder: holder.into_boxed_slice().into_vec(),
     })))
+}
+
+/// Reads what a holder put on a session: the blocks from `at` on, of a token
+/// whose authority block has these symbols.
+pub(crate) fn walk_holder(
+    blocks: &[SignedBlock],
+    at: usize,
+    mut shared: Symbols,
+) -> Result<Vec<Vec<Caveat>>, Denial> {
+    let mut holder = Vec::with_capacity(blocks.len());
+    for (raw, i) in blocks.iter().zip(at..) {
+        let block = Block::read(i, raw, &mut shared)?;
+        if block.attested {
+            return Err(block.outside("nothing attested may follow a session"));
+        }
+        holder.push(block.into_holder()?);
+    }
+    check_counts(0, holder.len())?;
+    Ok(holder)
 }
 
 fn walk_root(key_id: String, block: &Block, container: &Container) -> Result<Profile, Denial> {
@@ -310,7 +332,7 @@ impl Block {
             return Err(self.outside(format!("{FORM}, and no check")));
         }
         let mut id = None;
-        let mut scopes = ScopeSet::new();
+        let mut scopes = Vec::with_capacity(self.facts.len());
         for (name, terms) in &self.facts {
             match (name.as_str(), terms.as_slice()) {
                 ("authority", [text]) if id.is_none() => match text.parse() {
@@ -318,14 +340,14 @@ impl Block {
                     Err(_) => return Err(self.outside(FORM)),
                 },
                 ("scope", [text]) => match text.parse() {
-                    Ok(scope) => scopes.insert(scope),
+                    Ok(scope) => scopes.push(scope),
                     Err(_) => return Err(self.outside("a scope's name is not a scope's name")),
                 },
                 _ => return Err(self.outside(FORM)),
             }
         }
         match id {
-            Some(id) if !scopes.is_empty() => Ok((id, scopes)),
+            Some(id) if !scopes.is_empty() => Ok((id, scopes.into_iter().collect())),
             _ => Err(self.outside(FORM)),
         }
     }
@@ -413,7 +435,7 @@ impl Block {
                 id,
                 audience,
                 not_after,
-                caveats,
+                caveats: caveats.into_boxed_slice().into_vec(),
             }),
             _ => Err(self.outside(FORM)),
         }

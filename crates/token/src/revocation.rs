@@ -148,7 +148,7 @@ impl Revocations {
         if snapshot.settled.ids.is_empty() && snapshot.recent.is_empty() {
             return Ok(());
         }
-        let session = chain.session.iter().map(|s| s.id.uuid());
+        let session = chain.session.as_deref().map(|s| s.id.uuid());
         let grants = chain.grants().map(|g| g.id.uuid());
         let mut lineage = std::iter::once(chain.authority.uuid())
             .chain(grants)

@@ -4,8 +4,6 @@
 //! Every check is `verify_strict` (RFC 8032 without its lenient readings), so
 //! that a signature has one form.
 
-use std::ops::Range;
-
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 
 use crate::container::{Container, Payload, Proof, SignedBlock};
@@ -35,75 +33,35 @@ pub(crate) fn known_keys(container: &Container, ring: &KeyRing) -> Result<(), De
 
 /// Checks every signature and the proof.
 pub(crate) fn verify(container: &Container, ring: &KeyRing) -> Result<(), Denial> {
-    let key = verify_prefix(container, ring, container.blocks.len())?;
-    verify_rest(container, ring, container.blocks.len(), key)
-}
-
-/// Checks the signatures of the first `count` blocks. Gives the key that what
-/// follows must be signed with: the same for every token with these blocks.
-pub(crate) fn verify_prefix(
-    container: &Container,
-    ring: &KeyRing,
-    count: usize,
-) -> Result<VerifyingKey, Denial> {
-    let root = ring.root(container.root_key_id);
-    let root = root.ok_or(Denial::BadSignature { block: 0 })?;
-    verify_blocks(container, ring, 0..count, *root)
-}
-
-/// Checks the signatures of the blocks from `start` on, and the proof.
-pub(crate) fn verify_rest(
-    container: &Container,
-    ring: &KeyRing,
-    start: usize,
-    key: VerifyingKey,
-) -> Result<(), Denial> {
-    let count = container.blocks.len();
-    let bad = || Denial::BadSignature { block: count };
-    let last = container.blocks.last().ok_or_else(bad)?;
-    let mut next_key = Some(key);
-    if start < count {
-        let key = verify_blocks(container, ring, start..count - 1, key)?;
-        verify_block_at(
-            container,
-            count - 1,
-            &key,
-            ring,
-            &mut Vec::with_capacity(1024),
-        )?;
-        // Nothing is verified with the last key of an open token.
-        next_key = None;
-    }
-    verify_proof(&container.proof, last, next_key).ok_or_else(bad)
-}
-
-fn verify_blocks(
-    container: &Container,
-    ring: &KeyRing,
-    range: Range<usize>,
-    mut key: VerifyingKey,
-) -> Result<VerifyingKey, Denial> {
+    let bad = || Denial::BadSignature { block: 0 };
+    let root = ring.root(container.root_key_id).ok_or_else(bad)?;
+    let (first, rest) = container.blocks.split_first().ok_or_else(bad)?;
     let mut message = Vec::with_capacity(1024);
-    for i in range {
-        let block = verify_block_at(container, i, &key, ring, &mut message)?;
-        let next = VerifyingKey::from_bytes(&block.next_key);
-        key = next.map_err(|_| Denial::BadSignature { block: i })?;
-    }
-    Ok(key)
+    verify_block(first, None, root, ring, &mut message).ok_or_else(bad)?;
+    verify_rest(first, rest, 1, &container.proof, ring)
 }
 
-fn verify_block_at<'a>(
-    container: &'a Container,
-    i: usize,
-    key: &VerifyingKey,
+/// Checks the signatures of what follows a block whose own signatures fit, and
+/// the proof. `at` is the index of the first of `rest`.
+pub(crate) fn verify_rest(
+    before: &SignedBlock,
+    rest: &[SignedBlock],
+    at: usize,
+    proof: &Proof,
     ring: &KeyRing,
-    message: &mut Vec<u8>,
-) -> Result<&'a SignedBlock, Denial> {
-    let bad = || Denial::BadSignature { block: i };
-    let block = container.blocks.get(i).ok_or_else(bad)?;
-    let previous = i.checked_sub(1).and_then(|p| container.blocks.get(p));
-    verify_block(block, previous, key, ring, message).ok_or_else(bad)?;
-    Ok(block)
+) -> Result<(), Denial> {
+    let mut message = Vec::with_capacity(1024);
+    let mut previous = before;
+    for (block, i) in rest.iter().zip(at..) {
+        // A block's next key is looked at once something is verified with it.
+        let key = VerifyingKey::from_bytes(&previous.next_key);
+        let key = key.map_err(|_| Denial::BadSignature { block: i - 1 })?;
+        verify_block(block, Some(previous), &key, ring, &mut message)
+            .ok_or(Denial::BadSignature { block: i })?;
+        previous = block;
+    }
+    let block = at + rest.len();
+    verify_proof(proof, previous, &mut message).ok_or(Denial::BadSignature { block })
 }
 
 fn verify_block(
@@ -126,21 +84,20 @@ fn verify_block(
     Some(())
 }
 
-/// `key` is the last block's next key, where it is at hand.
-fn verify_proof(proof: &Proof, last: &SignedBlock, key: Option<VerifyingKey>) -> Option<()> {
+fn verify_proof(proof: &Proof, last: &SignedBlock, message: &mut Vec<u8>) -> Option<()> {
     match proof {
         Proof::Open(secret) => {
             let derived = SigningKey::from_bytes(secret).verifying_key();
             (derived.as_bytes() == &last.next_key).then_some(())
         }
         Proof::Sealed(signature) => {
-            let mut message = Vec::with_capacity(1024);
+            message.clear();
             message.extend_from_slice(&last.data);
             message.extend_from_slice(&ED25519);
             message.extend_from_slice(&last.next_key);
             message.extend_from_slice(&last.signature);
-            let key = key.or_else(|| VerifyingKey::from_bytes(&last.next_key).ok())?;
-            strict(&key, &message, signature)
+            let key = VerifyingKey::from_bytes(&last.next_key).ok()?;
+            strict(&key, message, signature)
         }
     }
 }

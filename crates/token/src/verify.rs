@@ -8,15 +8,17 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::access::{Access, Authenticated, Permit, Signers};
-use crate::cache::{Prefix, PrefixHash, TokenCache};
+use crate::cache::TokenCache;
 use crate::catalog::{Catalog, Requirement};
 use crate::denial::Denial;
 use crate::fold::{Folded, Request};
 use crate::keys::KeyRing;
+use crate::narrowed::{Added, Frame};
+use crate::packed::PackedText;
 use crate::profile::Profile;
 use crate::revocation::Revocations;
 use crate::signature;
-use crate::text::{MAX_TEXT, TokenText};
+use crate::text::{self, MAX_TEXT, TokenText};
 use crate::time::Timestamp;
 use crate::untrusted::Untrusted;
 
@@ -98,13 +100,18 @@ impl Verifier {
                 if access.catalog.generation() == catalog.generation() {
                     access
                 } else {
-                    self.keep(text, access.recompiled(catalog))
+                    self.cache
+                        .insert_with_session(text, access.recompiled(catalog))
                 }
             }
             Some(_) | None => {
-                let token = TokenText::new(text)?;
-                let access = self.read(&token, catalog, &trust, true)?;
-                self.keep(text, access)
+                let bytes = text::decode(text)?;
+                if let Some(access) = self.read_narrowed(text, &bytes, catalog, &trust)? {
+                    self.cache.insert(text, access)
+                } else {
+                    let access = Self::read_whole(&bytes, catalog, &trust)?;
+                    self.cache.insert_with_session(text, access)
+                }
             }
         };
         self.revocations.check(&access.chain, now)?;
@@ -162,7 +169,12 @@ impl Verifier {
         catalog: &Arc<Catalog>,
         now: Timestamp,
     ) -> Result<Arc<Access>, Denial> {
-        let access = self.read(text, catalog, &self.trust.load(), false)?;
+        let trust = self.trust.load();
+        let bytes = text.decode()?;
+        let access = match self.read_narrowed(text.expose(), &bytes, catalog, &trust)? {
+            Some(access) => access,
+            None => Self::read_whole(&bytes, catalog, &trust)?,
+        };
         self.revocations.check(&access.chain, now)?;
         Ok(Arc::new(access))
     }
@@ -179,44 +191,51 @@ impl Verifier {
             .authorize(request, required)
     }
 
-    /// Reads a token that is not known. Its session may be: then only what its
-    /// holder added is verified. `keep` says whether the session will be seen again.
-    fn read(
+    /// Reads a token whose session is known: what its holder added, and nothing
+    /// else. `None` where anything but a signature is not as it should be.
+    fn read_narrowed(
         &self,
-        token: &TokenText,
+        text: &str,
+        bytes: &[u8],
         catalog: &Arc<Catalog>,
         trust: &Trust,
-        keep: bool,
-    ) -> Result<Access, Denial> {
-        let bytes = token.decode()?;
-        let Untrusted { container, profile } = Untrusted::of_known_keys(&bytes, &trust.keys)?;
+    ) -> Result<Option<Access>, Denial> {
+        let Some(frame) = Frame::of(bytes) else {
+            return Ok(None);
+        };
+        for tail in frame.tails() {
+            let known = self.cache.session(tail.before, text);
+            // SECURITY: what other keys signed is looked at again from its start.
+            let known = known.filter(|known| known.generation == trust.generation);
+            if let Some(known) = known {
+                let Some(added) = Added::read(&frame, &tail) else {
+                    return Ok(None);
+                };
+                added.verify(&trust.keys)?;
+                return Ok(Some(known.narrowed(added.holder, catalog)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_whole(bytes: &[u8], catalog: &Arc<Catalog>, trust: &Trust) -> Result<Access, Denial> {
+        let Untrusted { container, profile } = Untrusted::of_known_keys(bytes, &trust.keys)?;
         let chain = match profile {
             // SECURITY: the root token is refused by its form alone. Nothing
             // here ever says whether one is genuine.
             Profile::Root(_) => return Err(Denial::RootTokenNotAccepted),
             Profile::Chain(chain) => chain,
         };
+        signature::verify(&container, &trust.keys)?;
         let Some(session) = chain.session.clone() else {
-            signature::verify(&container, &trust.keys)?;
             return Err(Denial::GrantNotAccepted);
         };
-        // Block 0, the grants and the session.
-        let count = chain.depth() + 2;
-        let prefix = container.prefix(&bytes, count).map(PrefixHash::of);
-        let known = prefix.as_ref().and_then(|hash| self.cache.prefix(hash));
-        let known = known.filter(|known| known.generation == trust.generation);
-        let key = match known {
-            Some(known) => known.key,
-            None => signature::verify_prefix(&container, &trust.keys, count)?,
-        };
-        signature::verify_rest(&container, &trust.keys, count, key)?;
-        if let (Some(prefix), None, true) = (prefix, known, keep) {
-            let generation = trust.generation;
-            self.cache.insert_prefix(prefix, Prefix { key, generation });
-        }
         if session.grant != chain.leaf().id {
             return Err(Denial::NotActivated);
         }
+        // Block 0, the grants and the session.
+        let session_end = container.end_of(chain.depth() + 2);
+        let session_end = session_end.ok_or(Denial::BadSignature { block: 0 })?;
         let signers = Signers::of(&container, &trust.keys);
         Ok(Access {
             signers: signers.ok_or(Denial::BadSignature { block: 0 })?,
@@ -225,12 +244,8 @@ impl Verifier {
             generation: trust.generation,
             chain,
             session,
+            text: PackedText::default(),
+            session_end,
         })
-    }
-
-    fn keep(&self, text: &str, access: Access) -> Arc<Access> {
-        let access = Arc::new(access);
-        self.cache.insert(text, &access);
-        access
     }
 }

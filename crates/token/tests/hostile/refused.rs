@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-use hardtack_token::{Caveat, TokenText, Verifier, attenuate};
+use hardtack_token::{Caveat, MAX_TEXT, TokenText, Verifier, attenuate};
 
 use crate::corpus::corpus;
 use crate::support::{NOW, World};
@@ -73,4 +73,34 @@ fn a_flood_of_distinct_tokens_grows_nothing() {
     let invalid: Vec<_> = valid.iter().map(turned).collect();
     let grown = held(&world, CACHE as u64, &invalid, "bad_signature");
     assert!(grown < 16 * 1024, "{grown} B");
+}
+
+/// Its text, what it says, and what is kept of its session.
+#[test]
+fn a_token_that_is_kept_takes_two_kibibytes() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut world = World::new(72);
+    let tokens: Vec<_> = (0..600).map(|_| world.token(1)).collect();
+    let each = held(&world, 1 << 24, &tokens, "ok") / tokens.len();
+    assert!((1024..=2048).contains(&each), "{each} B");
+}
+
+/// A few checks that name one long symbol say more than their token has room for.
+#[test]
+fn tokens_that_say_more_than_they_are_long_grow_nothing() {
+    const CACHE: usize = 512 * 1024;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut world = World::new(73);
+    let session = world.token(1);
+    let tokens: Vec<_> = (0..150)
+        .map(|n| {
+            let name = format!("{n:01400}");
+            let check = format!("check if operation($o), {{\"{name}\"}}.contains($o);");
+            crate::forge::hold(&mut world, &session, &check.repeat(30))
+        })
+        .collect();
+    let each = held(&world, 1 << 26, &tokens, "ok") / tokens.len();
+    assert!(each > 4 * MAX_TEXT, "{each} B");
+    let grown = held(&world, CACHE as u64, &tokens, "ok");
+    assert!(grown <= CACHE * 5 / 4, "{grown} B");
 }
