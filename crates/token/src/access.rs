@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Requirement, ScopeBits};
+use crate::bits::ScopeBits;
+use crate::catalog::{Catalog, Requirement};
 use crate::caveat::Caveat;
 use crate::container::Container;
 use crate::denial::Denial;

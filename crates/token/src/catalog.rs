@@ -4,69 +4,18 @@
 //! year is covered by yesterday's admin. A set of scopes becomes bits over the
 //! declared scopes, plus one bit for `*`, which nothing declared implies.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::id::InvalidId;
+use crate::bits::ScopeBits;
+use crate::catalog_builder::{CatalogBuilder, Implied};
 use crate::scope::{Scope, ScopeSet};
-
-/// Why a catalog cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CatalogError {
-    /// A scope is declared twice with different descriptions.
-    #[error("scope `{0}` is declared twice with different descriptions")]
-    DeclaredTwice(Scope),
-    /// `*` is built in.
-    #[error("`*` is reserved: it satisfies every requirement and is not declared")]
-    ReservedScope,
-    /// An implication names a scope that is not declared.
-    #[error("scope `{0}` is used in `implies` but not declared by `scope`")]
-    Undeclared(Scope),
-    /// A pattern of an implication covers no declared scope.
-    #[error("`{0}.*` covers no declared scope")]
-    EmptyPattern(String),
-}
-
-/// What a scope implies: another scope, or every declared scope under a prefix.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Implied {
-    /// One declared scope.
-    Scope(Scope),
-    /// Every declared scope whose name starts with this prefix and a dot.
-    Under(String),
-}
-
-impl fmt::Display for Implied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Scope(scope) => scope.fmt(f),
-            Self::Under(prefix) => write!(f, "{prefix}.*"),
-        }
-    }
-}
-
-impl FromStr for Implied {
-    type Err = InvalidId;
-
-    /// Reads a scope, or a prefix and `.*`.
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        match text.strip_suffix(".*") {
-            Some(prefix) => Ok(Self::Under(prefix.parse::<Scope>()?.to_string())),
-            None => Ok(Self::Scope(text.parse()?)),
-        }
-    }
-}
 
 /// The declared scopes and their implications, compiled for decisions. The
 /// default one declares nothing; its generation is 0.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    generation: u64,
-    declared: Vec<Declared>,
+    pub(crate) generation: u64,
+    pub(crate) declared: Vec<Declared>,
     /// For each declared scope, in order, what its holder has: itself and all it implies.
-    closures: Vec<ScopeBits>,
+    pub(crate) closures: Vec<ScopeBits>,
 }
 
 /// A declared scope as people read it.
@@ -86,17 +35,6 @@ pub struct Requirement {
     bit: usize,
     /// The catalog it was resolved against; it means nothing under another.
     generation: u64,
-}
-
-/// A set of declared scopes, and perhaps `*`, as bits of one catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScopeBits(Box<[u64]>);
-
-/// Collects declarations in any order; [`CatalogBuilder::build`] checks them.
-#[derive(Clone, Debug, Default)]
-pub struct CatalogBuilder {
-    scopes: BTreeMap<Scope, String>,
-    implies: BTreeMap<Scope, BTreeSet<Implied>>,
 }
 
 impl Catalog {
@@ -253,163 +191,10 @@ impl Catalog {
     }
 }
 
-impl CatalogBuilder {
-    /// Declares a scope. Declaring it again with the same words changes nothing.
-    pub fn scope(&mut self, scope: Scope, description: &str) -> Result<(), CatalogError> {
-        if scope.is_all() {
-            return Err(CatalogError::ReservedScope);
-        }
-        match self.scopes.get(&scope) {
-            Some(before) if before != description => Err(CatalogError::DeclaredTwice(scope)),
-            Some(_) => Ok(()),
-            None => {
-                self.scopes.insert(scope, description.to_owned());
-                Ok(())
-            }
-        }
-    }
-
-    /// Says that the holder of `scope` also has `implied`.
-    pub fn implies(&mut self, scope: Scope, implied: Implied) {
-        self.implies.entry(scope).or_default().insert(implied);
-    }
-
-    /// Checks the declarations and computes the closures.
-    pub fn build(self) -> Result<Catalog, CatalogError> {
-        // Generations only have to differ, so relaxed ordering is enough.
-        static GENERATIONS: AtomicU64 = AtomicU64::new(1);
-
-        let edges = self.edges()?;
-        let count = self.scopes.len();
-        let closures = (0..count)
-            .map(|start| reachable(start, &edges, count + 1))
-            .collect();
-        let mut implies = self.implies;
-        let declared = self
-            .scopes
-            .into_iter()
-            .map(|(scope, description)| Declared {
-                implies: implies.remove(&scope).into_iter().flatten().collect(),
-                scope,
-                description,
-            })
-            .collect();
-        Ok(Catalog {
-            generation: GENERATIONS.fetch_add(1, Ordering::Relaxed),
-            declared,
-            closures,
-        })
-    }
-
-    /// For each declared scope, in order, the positions of what it directly implies.
-    fn edges(&self) -> Result<Vec<Vec<usize>>, CatalogError> {
-        let names: Vec<&Scope> = self.scopes.keys().collect();
-        let position = |scope: &Scope| {
-            names
-                .binary_search(&scope)
-                .map_err(|_| CatalogError::Undeclared(scope.clone()))
-        };
-        let mut edges = vec![Vec::new(); names.len()];
-        for (scope, targets) in &self.implies {
-            let from = position(scope)?;
-            let mut reached = Vec::new();
-            for target in targets {
-                match target {
-                    Implied::Scope(scope) => reached.push(position(scope)?),
-                    Implied::Under(prefix) => {
-                        let before = reached.len();
-                        let under = format!("{prefix}.");
-                        reached.extend((0..names.len()).filter(|i| {
-                            names
-                                .get(*i)
-                                .is_some_and(|n| n.as_str().starts_with(&under))
-                        }));
-                        if reached.len() == before {
-                            return Err(CatalogError::EmptyPattern(prefix.clone()));
-                        }
-                    }
-                }
-            }
-            if let Some(slot) = edges.get_mut(from) {
-                *slot = reached;
-            }
-        }
-        Ok(edges)
-    }
-}
-
-fn reachable(start: usize, edges: &[Vec<usize>], bit_count: usize) -> ScopeBits {
-    let mut bits = ScopeBits::none(bit_count);
-    let mut open = vec![start];
-    while let Some(at) = open.pop() {
-        if !bits.has(at) {
-            bits.set(at);
-            open.extend(edges.get(at).into_iter().flatten());
-        }
-    }
-    bits
-}
-
-impl ScopeBits {
-    fn none(bit_count: usize) -> Self {
-        Self(vec![0; bit_count.div_ceil(64)].into_boxed_slice())
-    }
-
-    fn full(bit_count: usize) -> Self {
-        let mut bits = Self::none(bit_count);
-        (0..bit_count).for_each(|i| bits.set(i));
-        bits
-    }
-
-    /// Whether every scope of `other` is in this set too.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(a, b)| b & !a == 0)
-    }
-
-    /// Whether there is no scope at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
-    }
-
-    pub(crate) fn intersect(&mut self, other: &Self) {
-        for (a, b) in self.0.iter_mut().zip(&other.0) {
-            *a &= b;
-        }
-    }
-
-    fn union(&mut self, other: &Self) {
-        for (a, b) in self.0.iter_mut().zip(&other.0) {
-            *a |= b;
-        }
-    }
-
-    fn count(&self) -> u32 {
-        self.0.iter().map(|word| word.count_ones()).sum()
-    }
-
-    /// The bytes that it takes beside its own size.
-    pub(crate) fn heap(&self) -> usize {
-        size_of_val::<[u64]>(&self.0)
-    }
-
-    fn has(&self, bit: usize) -> bool {
-        self.0
-            .get(bit / 64)
-            .is_some_and(|word| word >> (bit % 64) & 1 == 1)
-    }
-
-    fn set(&mut self, bit: usize) {
-        if let Some(word) = self.0.get_mut(bit / 64) {
-            *word |= 1 << (bit % 64);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog_builder::CatalogError;
 
     fn scope(text: &str) -> Scope {
         text.parse().unwrap()

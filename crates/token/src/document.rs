@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Catalog, CatalogError, Declared, Implied};
+use crate::catalog::{Catalog, Declared};
+use crate::catalog_builder::{CatalogError, Implied};
 use crate::id::{InvalidId, RootKeyId};
 use crate::keys::{KeyRing, KeyState, PublicKey};
 use crate::revocation::Ended;

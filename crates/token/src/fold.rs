@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::catalog::{Catalog, Requirement, ScopeBits};
+use crate::bits::ScopeBits;
+use crate::catalog::{Catalog, Requirement};
 use crate::caveat::{Caveat, PathPrefix};
 use crate::denial::Denial;
 use crate::heap;

@@ -27,8 +27,10 @@
 mod access;
 #[cfg(feature = "tower")]
 mod answer;
+mod bits;
 mod cache;
 mod catalog;
+mod catalog_builder;
 mod caveat;
 mod chain;
 mod container;
@@ -63,9 +65,9 @@ mod untrusted;
 mod verify;
 
 pub use access::{Access, Authenticated, Permit};
-pub use catalog::{
-    Catalog, CatalogBuilder, CatalogError, Declared, Implied, Requirement, ScopeBits,
-};
+pub use bits::ScopeBits;
+pub use catalog::{Catalog, Declared, Requirement};
+pub use catalog_builder::{CatalogBuilder, CatalogError, Implied};
 pub use caveat::{Caveat, PathPrefix};
 pub use chain::{Chain, ChainError, NewSession, attenuate};
 pub use credential::{Credential, CredentialError, DPOP};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use biscuit_auth::format::schema;
 use prost::Message;
 
-use crate::catalog::{Catalog, ScopeBits};
+use crate::bits::ScopeBits;
+use crate::catalog::Catalog;
 use crate::caveat::{ALLOWED, Caveat};
 use crate::container::{Container, Payload, SignedBlock};
 use crate::denial::Denial;
