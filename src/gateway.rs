@@ -116,6 +116,7 @@ pub struct Gateway {
     proxy_secret: Option<ProxySecret>,
     timeouts: Timeouts,
     ids: RequestIds,
+    allows: log::Sample,
     streams: Arc<Streams>,
     metrics: Arc<Metrics>,
 }
@@ -151,6 +152,7 @@ impl Gateway {
             proxy_secret: settings.proxy_secret,
             timeouts,
             ids: RequestIds::new(rng),
+            allows: log::Sample::default(),
         }
     }
 

@@ -110,7 +110,7 @@ impl Gateway {
         match self.decider.decide(&asked) {
             Ok(allowed) => {
                 let access = allowed.access();
-                log::allowed(|| sender.subject(Line::of(&asked)), access);
+                self.log_allowed(|| sender.subject(Line::of(&asked)), access);
                 let identity = access.map_or_else(Identity::nobody, Identity::of);
                 let mut set = HeaderMap::with_capacity(8);
                 identity.set(&mut set, sender.id);

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, Response};
 use crate::gateway::Gateway;
 use crate::gateway::body::AnswerBody;
 use crate::gateway::identity::Identity;
-use crate::gateway::log::{self, Line};
+use crate::gateway::log::Line;
 use crate::gateway::refusal::{Refusal, Refused};
 use crate::gateway::request::Spelt;
 use crate::gateway::reverse_proxy::Sender;
@@ -134,7 +134,7 @@ impl Gateway {
         match self.decider.decide(&asked) {
             Ok(allowed) => {
                 let access = allowed.access();
-                log::allowed(|| sender().subject(line), access);
+                self.log_allowed(|| sender().subject(line), access);
                 Ok(Allowance {
                     identity: access.map_or_else(Identity::nobody, Identity::of),
                     target: original.target(),

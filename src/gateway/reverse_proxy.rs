@@ -176,7 +176,7 @@ impl Gateway {
             Own::Whoami => {
                 let permit = self.decider.decide_any(asked)?;
                 let access = permit.access();
-                log::allowed(|| sender.subject(Line::of(asked)), Some(access));
+                self.log_allowed(|| sender.subject(Line::of(asked)), Some(access));
                 Ok(own::whoami(access, origin))
             }
             Own::Nothing(why) => {
@@ -206,7 +206,7 @@ impl Gateway {
         })?;
         let access = allowed.access();
         let subject = sender.subject(Line::of(asked));
-        log::allowed(|| subject, access);
+        self.log_allowed(|| subject, access);
         let identity = access.map_or_else(Identity::nobody, Identity::of);
         let is_websocket = asked.is_websocket();
         let stream = self.streams.open(Opening {

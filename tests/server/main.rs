@@ -21,6 +21,8 @@ mod credentials;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
+mod decision_log;
+#[cfg(test)]
 #[path = "../support/device.rs"]
 mod device;
 #[cfg(test)]

@@ -75,6 +75,8 @@ async fn each_decision_is_one_event_without_a_secret_in_it() {
     gateway.send("GET /%2e%2e/x", &headers).await;
     gateway.send("GET /assets/x", &headers).await;
     gateway.send("GET /.hardtack/whoami", &headers).await;
+    world.advance(1);
+    gateway.send("GET /assets/y", &headers).await;
 
     let decisions = lines.decisions();
     let told = |event: &Value| {
@@ -91,13 +93,15 @@ async fn each_decision_is_one_event_without_a_secret_in_it() {
     assert_eq!(
         decisions.iter().map(told).collect::<Vec<_>>(),
         [
-            "DEBUG allow ok GET /api/x",
+            "INFO allow ok GET /api/x",
             "INFO deny insufficient_scope PUT /api/x",
             "INFO deny ambiguous_path GET /%2e%2e/x",
             "DEBUG allow public GET /assets/x",
             "DEBUG allow ok GET /.hardtack/whoami",
+            "INFO allow public GET /assets/y",
         ]
     );
+    assert_eq!(decisions[5]["fields"]["others"], 2);
     let fields = &decisions[1]["fields"];
     assert_eq!(
         fields["request_id"].as_str(),
