@@ -1,5 +1,6 @@
 //! Encrypted listeners, with certificates of openssl's and requests of curl's.
 
+use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
@@ -86,6 +87,24 @@ fn everything_works_over_encrypted_listeners() {
     let plain = server.url.replacen("https", "http", 1);
     assert_ne!(curl(&host, "now", &plain, &[]).code, 0);
     assert_eq!(server.stop().code, 0);
+}
+
+#[test]
+fn openclaws_clients_come_over_tls_too() {
+    let host = Machine::new();
+    let door = ["--openclaw-listen", "127.0.0.1:0"];
+    let upstream = ["--openclaw-upstream", "ws://127.0.0.1:9"];
+    let _server = encrypted(&host, &[door, upstream].concat());
+    let file = fs::read_to_string(host.data_dir().join("server.json")).unwrap();
+    let file: Value = serde_json::from_str(&file).unwrap();
+    let url = file["openclaw_url"].as_str().unwrap();
+    let https = url.replacen("wss://", "https://", 1);
+    assert_ne!(url, https);
+    // What is no WebSocket is told so, to who speaks TLS.
+    let said = curl(&host, "now", &https, &["--include"]);
+    assert!(said.ok().starts_with("HTTP/1.1 426 "), "{said:?}");
+    let plain = https.replacen("https", "http", 1);
+    assert_ne!(curl(&host, "now", &plain, &[]).code, 0);
 }
 
 #[test]
