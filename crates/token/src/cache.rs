@@ -12,7 +12,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::access::Access;
 use crate::packed::PackedText;
-use crate::text::same_start;
+use crate::text::{decode, same_start};
 
 /// Verified access tokens by text, and by the bytes of their session.
 ///
@@ -87,8 +87,12 @@ impl TokenCache {
     /// The same, and from now on it stands for its session.
     pub(crate) fn insert_with_session(&self, text: &str, access: Access) -> Arc<Access> {
         let access = self.insert(text, access);
-        let bytes = access.text.unpack().and_then(|text| text.decode().ok());
-        if let Some(session) = bytes.as_deref().and_then(|b| b.get(..access.session_end)) {
+        let bytes = decode(text);
+        if let Some(session) = bytes
+            .as_deref()
+            .ok()
+            .and_then(|b| b.get(..access.session_end))
+        {
             self.sessions
                 .insert(self.hash(session), Arc::downgrade(&access));
         }
@@ -166,7 +170,7 @@ mod tests {
     use crate::profile::{Grant, Subject};
     use crate::revocation::Revocations;
     use crate::scope::ScopeSet;
-    use crate::text::{TokenText, decode};
+    use crate::text::TokenText;
     use crate::time::Timestamp;
     use crate::verify::Verifier;
 
